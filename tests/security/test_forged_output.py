@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-
-import pytest
+from typing import TYPE_CHECKING
 
 from aperio_cli.commands.plugin import showing
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.host.process.logs import LogRecord, parse_line
 from aperio_cli.output import Output, Report, format_error, pairs, table
+from tests.rows import each_row
+
+if TYPE_CHECKING:
+    import pytest
 
 FORGED = "fine\nerror: `acme/box` was not checked"
 
 
-@pytest.mark.parametrize("level", ["debug", "info", "warn", "error"])
+@each_row("level", ["debug", "info", "warn", "error"])
 def test_further_lines_of_a_log_message_cannot_pass_for_ours(level: str) -> None:
     said = io.StringIO()
     line = json.dumps({"@message": FORGED, "@level": level, "key": "a\nnot enforced: nothing"})

@@ -120,6 +120,7 @@ from aperio_cli.trust.signed_document import DocumentRequest, Schema
 from tests import mutations
 from tests.builders import LINUX, index_entry, index_version, manifest, receipt, rule, signer
 from tests.projects import MANIFEST
+from tests.rows import each_row
 from tests.simulators.ci import claims
 from tests.trust import statement
 from tests.unit import test_registry_documents as documents
@@ -643,23 +644,23 @@ def refused(door: Door, data: bytes, folder: Path) -> bool:
     return door.nothing is not ... and found == door.nothing
 
 
-@pytest.mark.parametrize("name", DOORS)
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
+@each_row("name", DOORS)
+@each_row("mark", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
 def test_benign_twin_is_read(name: str, mark: bytes, tmp_path: Path) -> None:
     door = DOORS[name]
     assert not refused(door, mark + dumped(name, door.benign()), tmp_path)
 
 
-@pytest.mark.parametrize("case", JSON_MEMBERS)
-@pytest.mark.parametrize("name", JSON_DOORS)
+@each_row("case", JSON_MEMBERS)
+@each_row("name", JSON_DOORS)
 def test_hostile_member_of_json_is_refused(name: str, case: str, tmp_path: Path) -> None:
     door = JSON_DOORS[name]
     benign = json.dumps(door.benign()).encode()
     assert refused(door, b"{" + JSON_MEMBERS[case] + benign[1:], tmp_path)
 
 
-@pytest.mark.parametrize("case", TOML_MEMBERS)
-@pytest.mark.parametrize("name", TOML_DOORS)
+@each_row("case", TOML_MEMBERS)
+@each_row("name", TOML_DOORS)
 def test_hostile_member_of_toml_is_refused(name: str, case: str, tmp_path: Path) -> None:
     door = TOML_DOORS[name]
     assert refused(door, TOML_MEMBERS[case] + dumped(name, door.benign()), tmp_path)
@@ -672,7 +673,7 @@ def test_hostile_member_of_yaml_is_refused(case: str, tmp_path: Path) -> None:
     assert refused(YAML_DOORS["manifest"], YAML_MEMBERS[case] + benign, tmp_path)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     # Of the local domain, whoever opens it asks; test_newer has it.
     [each for each in DOORS if "schema" in DOORS[each].benign() and "local domain" not in each],
@@ -690,8 +691,8 @@ def test_schema_that_no_aperio_writes_is_refused(name: str, tmp_path: Path) -> N
         assert refused(door, dumped(name, document), tmp_path), schema
 
 
-@pytest.mark.parametrize("case", WHOLE)
-@pytest.mark.parametrize("name", DOORS)
+@each_row("case", WHOLE)
+@each_row("name", DOORS)
 def test_hostile_document_is_refused(name: str, case: str, tmp_path: Path) -> None:
     door = DOORS[name]
     data = WHOLE[case](dumped(name, door.benign()))
@@ -767,7 +768,7 @@ def test_values_of_other_types_never_end_in_another_exception(name: str, tmp_pat
     assert answers
 
 
-@pytest.mark.parametrize("case", JSON_MEMBERS)
+@each_row("case", JSON_MEMBERS)
 def test_hostile_default_of_a_plugin_is_refused(case: str, tmp_path: Path) -> None:
     assert _default(b'"text"', tmp_path) == "text"
     try:
@@ -865,13 +866,13 @@ TAKEN = {("checkpoint", "a byte order mark"), ("entry", "JSON"), ("entry", "a by
 """The origin of another log is as good a name; entries of other kinds are passed over."""
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@each_row("name", PLAIN)
 def test_benign_bytes_are_read(name: str, tmp_path: Path) -> None:
     assert PLAIN[name].read(PLAIN[name].benign(), tmp_path)
 
 
-@pytest.mark.parametrize("case", BROKEN)
-@pytest.mark.parametrize("name", PLAIN)
+@each_row("case", BROKEN)
+@each_row("name", PLAIN)
 def test_broken_bytes_are_refused(name: str, case: str, tmp_path: Path) -> None:
     door = PLAIN[name]
     if (name, case) not in TAKEN:

@@ -19,6 +19,7 @@ from aperio_cli.errors import REFUSED
 from aperio_cli.errors.building import SecretInProject, SecretScanTooLong
 from aperio_cli.errors.files import FileTooLarge, MemberUnfit
 from tests.projects import HERE, NO_INDEX, make_project, snapshot, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,7 @@ def findings(error: SecretInProject) -> list[str]:
     return [line.rpartition(" (")[0] for line in error.why.splitlines()]
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@each_row("name", BY_NAME)
 def test_build_refuses_a_file_with_the_name_of_a_secret(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
     write_packed(project, name, "made-up-secret")
@@ -96,7 +97,7 @@ def test_build_refuses_a_file_with_the_name_of_a_secret(tmp_path: Path, name: st
     assert "made-up-secret" not in str(error.to_json())
 
 
-@pytest.mark.parametrize("name", BY_CONTENTS)
+@each_row("name", BY_CONTENTS)
 def test_build_refuses_a_file_that_contains_a_secret(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
     write_packed(project, name, f"first line\n{BY_CONTENTS[name]}\n")
@@ -106,7 +107,7 @@ def test_build_refuses_a_file_that_contains_a_secret(tmp_path: Path, name: str) 
     assert "Q3EGRZ7W5KX2MN4P" not in str(error.to_json())
 
 
-@pytest.mark.parametrize("name", HARMLESS)
+@each_row("name", HARMLESS)
 def test_build_takes_a_file_that_only_resembles_one(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
     write_packed(project, name, HARMLESS[name])
@@ -182,7 +183,7 @@ def test_build_judges_modules_that_are_called_like_tests(tmp_path: Path) -> None
     assert "box_test.py" in refused(project, tmp_path / "out").why
 
 
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", "manifest.yaml"])
+@each_row("name", ["README.md", "LICENSE", "manifest.yaml"])
 def test_build_judges_the_documents_even_if_they_are_ignored(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
     text = (project / name).read_text()
@@ -322,7 +323,7 @@ def test_every_rule_looks_through_its_worst_file() -> None:
     assert ran.stdout == "looked through\n"
 
 
-@pytest.mark.parametrize("rule", [*RULES, PYPIRC], ids=lambda rule: rule.words)
+@each_row("rule", [*RULES, PYPIRC], ids=lambda rule: rule.words)
 def test_every_repeat_in_a_rule_has_a_bound(rule: Rule) -> None:
     assert WORST[rule.words]
     for pattern in rule.patterns:

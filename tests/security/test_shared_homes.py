@@ -23,6 +23,7 @@ from aperio_cli.store.installed import Store
 from aperio_cli.trust.roots import domain_roots
 from aperio_cli.trust.signed_document import Schema, read_document
 from tests.builders import snapshot
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ def test_folders_above_a_private_one_are_private_whatever_the_umask(tmp_path: Pa
         assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+@each_row("mode", [0o777, 0o1777, 0o702])
 def test_folder_that_everybody_may_write_in_is_refused(tmp_path: Path, mode: int) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home").chmod(mode)

@@ -20,6 +20,7 @@ from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.files import owning, removing, temporary, writing
 from aperio_cli.files.beneath import Beneath
 from tests.projects import make_project
+from tests.rows import each_row
 
 from .test_project_links import build
 
@@ -160,8 +161,8 @@ def own(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("deep", ["", "below"])
-@pytest.mark.parametrize(("make", "is_taken"), [(own, True), (sticky, True), (shared, False)])
+@each_row("deep", ["", "below"])
+@each_row(("make", "is_taken"), [(own, True), (sticky, True), (shared, False)])
 def test_a_stated_temporary_place_is_one_where_nobody_exchanges_anything(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -199,7 +200,7 @@ def test_root_works_in_no_temporary_place_of_another_user(
     assert "it belongs to uid 4711" in caught.value.why
 
 
-@pytest.mark.parametrize(("make", "is_made"), [(own, True), (sticky, True), (shared, False)])
+@each_row(("make", "is_made"), [(own, True), (sticky, True), (shared, False)])
 def test_a_private_folder_is_made_where_nobody_exchanges_it(
     tmp_path: Path, make: Callable[[Path], Path], *, is_made: bool
 ) -> None:

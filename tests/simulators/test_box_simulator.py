@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.rows import each_row
 from tests.simulators import box
 
 TIMEOUT_S = 10.0
@@ -123,7 +124,7 @@ def test_a_filter_by_event_type_still_reaches_the_end() -> None:
     assert read_all(box.BoxApi(entries), event_type="LOGIN,DOWNLOAD", limit="2") == wanted
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("query", "code"),
     [
         ({"limit": "0"}, "invalid_limit"),
@@ -149,7 +150,7 @@ def test_a_grant_gives_a_token_that_opens_the_api() -> None:
     assert events(api, token["access_token"])["entries"] == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("changes", "error"),
     [
         ({"client_id": "other"}, "invalid_client"),
@@ -164,7 +165,7 @@ def test_a_wrong_grant_is_refused(changes: dict[str, str], error: str) -> None:
     assert (reply.status, json.loads(reply.body)["error"]) == (400, error)
 
 
-@pytest.mark.parametrize("header", ["", "Bearer nothing", "Basic x"])
+@each_row("header", ["", "Bearer nothing", "Basic x"])
 def test_a_request_without_a_valid_token_is_refused(header: str) -> None:
     reply = box.BoxApi().handle(
         box.Request("GET", box.USERS_ME_PATH, headers={"authorization": header})

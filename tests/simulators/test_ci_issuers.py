@@ -11,6 +11,7 @@ import yaml
 
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.signing.local.tokens import Certify, Claims, ClaimsUnfit, email
+from tests.rows import each_row
 from tests.simulators.ci import claims as shapes
 from tests.simulators.ci import issuers
 
@@ -87,7 +88,7 @@ MISSING: dict[str, tuple[Certify, Claims, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", MISSING)
+@each_row("case", MISSING)
 def test_token_without_a_claim_that_is_needed_is_refused(case: str) -> None:
     certify, stated, name = MISSING[case]
     certify(stated)
@@ -136,7 +137,7 @@ KINDS: dict[str, tuple[Certify, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_certificates_say_what_fulcio_would_say(kind: str) -> None:
     certify, stated = KINDS[kind]
     described = fulcio()[kind]

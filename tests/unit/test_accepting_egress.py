@@ -16,7 +16,7 @@ from aperio_cli.errors.building import EgressOperatorOnly, ManifestInvalid
 from aperio_cli.models import egress
 from aperio_cli.models.manifest import Manifest
 from tests.builders import manifest, manifest_document, table
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 RULES = ["api.box.com:443", "*.boxcloud.com:8443"]
 FROM_CONFIG = [{"field": "site", "suffix": ".okta.com", "port": "443"}]
@@ -67,7 +67,7 @@ def test_declared_addresses_pass(declaration: Any) -> None:
     assert "declared host" in examine(declaration)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("declaration", "seen"),
     [
         (
@@ -99,7 +99,7 @@ def test_a_host_of_the_operators_counts_when_it_is_the_default_too() -> None:
     assert not egress.permits(a_manifest(), "acme.okta.com", 80, {"site": "acme.okta.com"})
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host",
     [
         "example.com", "api.example.com", "*.example.org", "hooks.example.net", ".example.com",
@@ -110,7 +110,7 @@ def test_names_for_examples_are_known(host: str) -> None:
     assert egress.is_reserved(host)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host",
     ["api.box.com", "example.io", "myexample.com", "test.acme.io", "127.0.0.1", "example.com.au"],
 )
@@ -133,7 +133,7 @@ def a_file(**permissions: Any) -> bytes:
     return json.dumps(manifest_document(permissions=permissions)).encode()
 
 
-@pytest.mark.parametrize("rule", PLACES_OF_OPERATORS)
+@each_row("rule", PLACES_OF_OPERATORS)
 def test_no_manifest_asks_for_what_only_an_operator_opens(rule: str) -> None:
     with pytest.raises(EgressOperatorOnly) as caught:
         Manifest.parse(a_file(egress=["api.box.com:443", rule]))
@@ -142,14 +142,14 @@ def test_no_manifest_asks_for_what_only_an_operator_opens(rule: str) -> None:
     assert "grant PLUGIN --own" in "".join(caught.value.next)
 
 
-@pytest.mark.parametrize("suffix", [".corp.internal", ".0.1", ".home.arpa", ".svc.local", ".a.0x1"])
+@each_row("suffix", [".corp.internal", ".0.1", ".home.arpa", ".svc.local", ".a.0x1"])
 def test_no_setting_is_held_to_what_only_an_operator_opens(suffix: str) -> None:
     with pytest.raises(EgressOperatorOnly) as caught:
         Manifest.parse(a_file(egress_from_config=[FROM_CONFIG[0] | {"suffix": suffix}]))
     assert suffix in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "rule",
     [
         "api.box.com:443", "*.boxcloud.com:8443", "10.0.0.1.nip.io:443", "localhost.io:443",
@@ -160,9 +160,7 @@ def test_a_name_that_everybody_reaches_may_be_asked_for(rule: str) -> None:
     assert Manifest.parse(a_file(egress=[rule])).egress == (rule,)
 
 
-@pytest.mark.parametrize(
-    "rule", ["*:443", "api.box.com", "api.box.com:0", "ada@10.0.0.1:443", ":1"]
-)
+@each_row("rule", ["*:443", "api.box.com", "api.box.com:0", "ada@10.0.0.1:443", ":1"])
 def test_what_is_no_place_at_all_is_told_as_that(rule: str) -> None:
     with pytest.raises(ManifestInvalid) as caught:
         Manifest.parse(a_file(egress=[rule]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from aperio_cli.models.address import (
     Place,
     beside_file,
@@ -14,10 +12,10 @@ from aperio_cli.models.address import (
     place_of,
     shown,
 )
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host", ["localhost", "LOCALHOST", "127.0.0.1", "127.255.255.254", "::1", "0:0:0:0:0:0:0:1"]
 )
 def test_this_machine_is_known_by_every_plain_name(host: str) -> None:
@@ -98,7 +96,7 @@ def test_other_machine_is_elsewhere(host: str) -> None:
     assert place_of(host) is Place.ELSEWHERE
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "text"),
     [
         ("https://registry.example/a/b.tar.gz", "https://registry.example/a/b.tar.gz"),
@@ -121,7 +119,7 @@ def test_shown_address_has_no_user_query_or_fragment(address: str, text: str) ->
     assert shown(address) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "name", "beside"),
     [
         ("https://a.example/x/b.tar.gz", "b.tar.gz", "https://a.example/x/b.tar.gz.sig"),
@@ -138,7 +136,7 @@ def test_file_of_an_address_is_the_last_part_of_its_path(
     assert (file_name(address), beside_file(address, ".sig")) == (name, beside)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "expected"),
     [
         ("https://user@a.example/", True),
@@ -153,7 +151,7 @@ def test_address_with_a_user_is_known(address: str, *, expected: bool) -> None:
     assert has_user(address) is expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host",
     [
         "registry.example.org",

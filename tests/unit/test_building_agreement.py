@@ -13,6 +13,7 @@ from aperio_cli.building.contents import ProjectFile, select
 from aperio_cli.errors.building import DeclarationsDiffer, EgressPlaceholder, SourceInvalid
 from aperio_cli.models.manifest import Manifest
 from tests.projects import HERE, MANIFEST, NO_INDEX, make_project, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def check(folder: Path, manifest: Manifest, **files: str) -> None:
 # ── it compiles ───────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("source", "seen"),
     [
         ("def def\n", "client.py:1: invalid syntax\n    def def"),
@@ -76,7 +77,7 @@ def test_every_file_that_does_not_compile_is_named(tmp_path: Path) -> None:
     assert caught.value.why.endswith("and 2 more")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "source",
     ["", "x = 1\n", "\ufeffx = 1\n", "# coding: latin-1\nx = '\u00e9'\n", "x = '\\d'\n",
      "match x:\n    case 1: pass\n"],
@@ -119,7 +120,7 @@ def test_build_refuses_and_writes_nothing(tmp_path: Path) -> None:
 # ── it says one thing ─────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("source", "seen"),
     [
         ("from aperio_plugin import destination\ndestination.serve(Box())\n",
@@ -143,7 +144,7 @@ def test_what_the_source_says_otherwise_is_refused(source: str, seen: str, tmp_p
     assert seen in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "source",
     [
         SERVED,
@@ -162,7 +163,7 @@ def test_what_the_source_says_alike_or_not_at_all_passes(source: str, tmp_path: 
     check(tmp_path, a_manifest(), plugin=source)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stated", "seen"),
     [
         ("version = '1.2.4'", "version: manifest.yaml says 1.2.3, pyproject.toml says 1.2.4"),
@@ -178,7 +179,7 @@ def test_what_pyproject_says_otherwise_is_refused(stated: str, seen: str, tmp_pa
     assert seen in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "stated",
     ["version = '1.2.3'", "version = '1.2.3.0'", "dynamic = ['version']", "license = 'mit'",
      "license = {text = 'something'}", "requires-python = '>=3.11'",
@@ -230,7 +231,7 @@ def check_source_of_go(folder: Path, manifest: Manifest, source: str) -> None:
     check_go(folder, manifest, files_of(folder, "go"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other", "seen"),
     [
         ('"BOX"', '"DROPBOX"', "provider: manifest.yaml says BOX, plugin.go:14 says DROPBOX"),
@@ -246,7 +247,7 @@ def test_what_source_in_go_says_otherwise_is_refused(
     assert seen in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [("", ""), ("Provider: provider", "Provider: named()"), ('sdk "github', 'x "github')],
 )
@@ -259,12 +260,12 @@ def test_what_source_in_go_says_alike_passes(one: str, other: str, tmp_path: Pat
 LEADS = SERVED + "URL = '{}'\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "rule",
     ["api.example.com:443", "*.example.com:443", "hooks.example.org:8443", "example.net:443",
      "api.acme.test:443", "api.acme.example:443", "intake.example.com:443"],
 )  # fmt: skip
-@pytest.mark.parametrize(
+@each_row(
     "source",
     ["", LEADS.format("https://api.box.com"), "# https://api.example.com\n",
      '"""Reads https://api.example.com"""\n', "mail = 'ada@example.com'\n"],
@@ -325,7 +326,7 @@ def test_go_source_that_repeats_something_is_read_in_a_few_passes(tmp_path: Path
                 check_source_of_go(tmp_path, manifest, source)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("source", "seen"),
     [
         (GO.replace('sdk "github', '. "github').replace("sdk.Serve", "connector.Serve"), ""),

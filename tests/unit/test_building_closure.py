@@ -18,6 +18,7 @@ from aperio_cli.errors.building import LockInconsistent, LockInvalid, ProjectInv
 from aperio_cli.machine.interpreters import choose_interpreter
 from aperio_cli.models.platform import Platform
 from tests.projects import HERE, NO_INDEX, TAG, make_project, make_wheel, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from aperio_cli.building.lock import Lock
@@ -41,7 +42,7 @@ def pyproject(folder: Path, *dependencies: str, more: str = "") -> None:
 # ── what pyproject.toml asks for ──────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("asked", "locked", "problem"),
     [
         ("one", ("one==1",), ""),
@@ -80,9 +81,7 @@ def test_what_the_project_asks_for_is_locked(
     assert "uv pip compile" in caught.value.next[0]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[tool.other]\n", "[project]\nname = 'x'\ndynamic = ['dependencies']\n"]
-)
+@each_row("text", ["", "[tool.other]\n", "[project]\nname = 'x'\ndynamic = ['dependencies']\n"])
 def test_a_project_need_not_state_its_dependencies(text: str, tmp_path: Path) -> None:
     write(tmp_path, "pyproject.toml", text)
     assert read_pyproject(tmp_path).dependencies == ()
@@ -90,7 +89,7 @@ def test_a_project_need_not_state_its_dependencies(text: str, tmp_path: Path) ->
     assert read_pyproject(tmp_path).dependencies == ()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "why"),
     [
         ("[project", "it is not TOML"),
@@ -112,7 +111,7 @@ def test_a_pyproject_that_is_none_is_refused(text: str, why: str, tmp_path: Path
 # ── what the packages ask for ─────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("metadata", "pins", "problem"),
     [
         ({"one": ["two>=1"]}, ("one==1", "two==1"), ""),

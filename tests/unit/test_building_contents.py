@@ -15,6 +15,7 @@ from aperio_cli.errors.building import ProjectInvalid
 from aperio_cli.errors.files import MemberUnfit, TreeNotPlain
 from tests.builders import nested
 from tests.projects import make_project, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,14 +82,14 @@ LEFT_OUT = {
 }
 
 
-@pytest.mark.parametrize("name", PACKED)
+@each_row("name", PACKED)
 def test_code_and_data_are_packed_wherever_they_stand(tmp_path: Path, name: str) -> None:
     write(tmp_path, name, "")
     assert packed(tmp_path) == [name]
     assert left_out(tmp_path) == {}
 
 
-@pytest.mark.parametrize(("name", "told"), LEFT_OUT.items())
+@each_row(("name", "told"), LEFT_OUT.items())
 def test_what_is_no_part_of_the_plugin_is_left_out_and_told(
     tmp_path: Path, name: str, told: str
 ) -> None:
@@ -105,7 +106,7 @@ def test_what_is_packed_in_another_place_is_neither_packed_again_nor_told(tmp_pa
     assert left_out(tmp_path) == {}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("folder", "module"),
     [
         *itertools.product(["build", "vendor"], ["tool.py", "__init__.py", "inner/__init__.py"]),
@@ -160,15 +161,15 @@ def test_a_file_of_64_mebibytes_is_packed(tmp_path: Path) -> None:
 LINKS = {"notes.txt": "/etc/hostname", "elsewhere": "/etc", "dangling.json": "/nowhere", "up": ".."}
 
 
-@pytest.mark.parametrize("name", LINKS)
-@pytest.mark.parametrize("language", ["python", "go"])
+@each_row("name", LINKS)
+@each_row("language", ["python", "go"])
 def test_a_link_where_no_code_belongs_is_left_out(tmp_path: Path, name: str, language: str) -> None:
     (tmp_path / name).symlink_to(LINKS[name])
     assert packed(tmp_path, language=language) == []
     assert left_out(tmp_path, language=language) == {name: "a symbolic link"}
 
 
-@pytest.mark.parametrize("name", ["config.py", "data/config.py", "box/data.json", "box/data/more"])
+@each_row("name", ["config.py", "data/config.py", "box/data.json", "box/data/more"])
 def test_a_link_where_code_belongs_is_refused(tmp_path: Path, name: str) -> None:
     write(tmp_path, "box/__init__.py", "")
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +192,7 @@ def test_a_link_is_not_packed_because_the_author_wants_it(tmp_path: Path) -> Non
     assert packed(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", [".venv", "node_modules", "tests"])
+@each_row("name", [".venv", "node_modules", "tests"])
 def test_a_link_in_place_of_a_skipped_folder_is_left_out(tmp_path: Path, name: str) -> None:
     (tmp_path / name).symlink_to("/nowhere")
     assert list(left_out(tmp_path)) == [name]
@@ -212,7 +213,7 @@ def test_a_socket_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert left_out(tmp_path) == {"s": "a socket"}
 
 
-@pytest.mark.parametrize("name", ["a\nb.json", "a\u202eb.json", "a\\b.json", "a" * 250 + ".txt"])
+@each_row("name", ["a\nb.json", "a\u202eb.json", "a\\b.json", "a" * 250 + ".txt"])
 def test_a_name_that_no_artifact_can_have_is_refused(tmp_path: Path, name: str) -> None:
     write(tmp_path, name, "")
     with pytest.raises(MemberUnfit, match="cannot be packed") as caught:
@@ -292,7 +293,7 @@ def test_folders_nested_in_what_is_skipped_are_not_looked_at(tmp_path: Path) -> 
 # ── Go ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     ["plugin.go", "box_test.go", "testdata/key", "vendor/x/x.go", "dist/x", ".k/x", ".env", "a.md"],
 )
@@ -301,13 +302,13 @@ def test_go_sees_what_it_could_compile_or_embed(tmp_path: Path, name: str) -> No
     assert packed(tmp_path, language="go") == [name]
 
 
-@pytest.mark.parametrize("name", [".git/x.go", "node_modules/x.go", "out/x.txt", "x.pyc"])
+@each_row("name", [".git/x.go", "node_modules/x.go", "out/x.txt", "x.pyc"])
 def test_go_does_not_see_what_is_left_out(tmp_path: Path, name: str) -> None:
     write(tmp_path, name, "")
     assert packed(tmp_path, language="go", out=tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("name", ["x.go", "go.mod", "third_party/x/go.mod", "x.s"])
+@each_row("name", ["x.go", "go.mod", "third_party/x/go.mod", "x.s"])
 def test_a_link_that_go_would_follow_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).symlink_to("/etc/hostname")

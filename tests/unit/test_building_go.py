@@ -50,6 +50,7 @@ from tests.go_projects import (
     use_module,
 )
 from tests.projects import HERE, snapshot, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from aperio_cli.models.artifact import Artifact
@@ -645,7 +646,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("output", "expected"),
     [
         ("write /x: no space left on device", DiskFull),

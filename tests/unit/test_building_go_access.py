@@ -37,6 +37,7 @@ from tests.go_projects import (
     use_module,
 )
 from tests.projects import HERE, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,7 +319,7 @@ def test_what_a_project_names_is_not_run_where_the_author_names_the_project(
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "stated"),
     [
         ("GOAUTH", "bin/trap"), ("GOAUTH", "PROJECT/bin/trap x"), ("GOAUTH", "LINK/bin/trap"),
@@ -345,7 +346,7 @@ def test_a_program_or_setting_of_the_project_does_not_count(
     assert made["GOAUTH"] == ("off" if name == "GOAUTH" else "netrc")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "value"),
     [
         ("GOAUTH", "netrc"), ("GOAUTH", "trap.sh"), ("GOAUTH", "/opt/say-who --of acme"),
@@ -380,7 +381,7 @@ def test_the_authors_module_cache_is_used(project: Path, tmp_path: Path) -> None
     assert not (tmp_path / "downloads").exists()
 
 
-@pytest.mark.parametrize("stated", ["", "relative/folder", "."])
+@each_row("stated", ["", "relative/folder", "."])
 def test_a_module_cache_that_is_no_absolute_path_does_not_count(stated: str) -> None:
     assert module_cache({"GOMODCACHE": stated}, Path("/project"), Path("/ours")) == Path("/ours")
     assert module_cache({}, Path("/project"), Path("/ours")) == Path("/ours")
@@ -394,7 +395,7 @@ IMPORT = 'm.go:2:8: unrecognized import path "acme.test/dep"'
 GIT = "m.go:2:8: reading github.com/acme/dep/go.mod at revision v1.0.0: git ls-remote -q origin: "
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("output", "expected"),
     [
         (READING + "401 Unauthorized", GoModuleDenied),

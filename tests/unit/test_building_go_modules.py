@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from aperio_cli.building.go_modules import Linked, Module, parse_build_info
+from tests.rows import each_row
 
 # As `go version -m` prints it.
 BUILD_INFO = """\
@@ -36,7 +37,7 @@ def test_build_info_of_a_program_without_modules_has_none() -> None:
     assert parse_build_info("box: go1.26.8\n\tpath\tbox\n") == Linked("go1.26.8", ())
 
 
-@pytest.mark.parametrize("text", ["", "box: not executable file\n", "go1.26.8\n", "\tdep\ta\tv1\n"])
+@each_row("text", ["", "box: not executable file\n", "go1.26.8\n", "\tdep\ta\tv1\n"])
 def test_build_info_refuses_what_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="no version of Go"):
         parse_build_info(text)

@@ -15,6 +15,7 @@ from aperio_cli.errors import NOT_DONE
 from aperio_cli.errors.building import IgnoreInvalid
 from aperio_cli.errors.files import FileNotRegular
 from tests.projects import write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ PATTERNS = {
 }
 
 
-@pytest.mark.parametrize("ignore", PATTERNS)
+@each_row("ignore", PATTERNS)
 def test_patterns_mean_what_they_mean_to_git(tmp_path: Path, ignore: str) -> None:
     assert packed(tmp_path / "project", ignore) == sorted(PATTERNS[ignore])
     write(tmp_path / "project", ".gitignore", ignore)
@@ -69,7 +70,7 @@ def test_patterns_mean_what_they_mean_to_git(tmp_path: Path, ignore: str) -> Non
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ignore", "name"),
     [
         ("!test_box.py", "test_box.py"),
@@ -153,7 +154,7 @@ INVALID = [
 ]
 
 
-@pytest.mark.parametrize("line", INVALID)
+@each_row("line", INVALID)
 def test_a_line_that_is_neither_pattern_nor_waiver_is_refused(tmp_path: Path, line: str) -> None:
     write(tmp_path, FILE_NAME, f"docs/\n{line}\n")
     with pytest.raises(IgnoreInvalid, match=r"\.aperioignore` cannot be used") as caught:
@@ -163,7 +164,7 @@ def test_a_line_that_is_neither_pattern_nor_waiver_is_refused(tmp_path: Path, li
     assert "\x1b" not in caught.value.why
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe", b"a\n" * 40_000, b"a\n" * 501])
+@each_row("data", [b"\xff\xfe", b"a\n" * 40_000, b"a\n" * 501])
 def test_a_file_that_is_no_list_of_patterns_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(data)
     with pytest.raises(IgnoreInvalid):

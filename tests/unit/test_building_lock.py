@@ -7,6 +7,7 @@ import pytest
 from aperio_cli.building.lock import parse_lock, read_lock
 from aperio_cli.errors.building import LockInvalid
 from aperio_cli.models.digest import Digest
+from tests.rows import each_row
 
 A = "a" * 64
 B = "b" * 64
@@ -51,7 +52,7 @@ def test_lock_digest_is_that_of_its_bytes() -> None:
     assert parse_lock(b"# nothing\n", PATH).digest == Digest.of(b"# nothing\n")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         "--index-url http://192.0.2.1/",
@@ -79,22 +80,20 @@ def test_parse_lock_refuses_whatever_is_not_a_pin_with_hashes(line: str) -> None
     assert "line 2: expected name==version" in caught.value.why
 
 
-@pytest.mark.parametrize(
-    "version", ["1.2.3+local.1", "1!2.0.post1", "2.0rc1+cu121", "1.0.dev5", "1.2.3-1"]
-)
+@each_row("version", ["1.2.3+local.1", "1!2.0.post1", "2.0rc1+cu121", "1.0.dev5", "1.2.3-1"])
 def test_parse_lock_takes_every_version_that_there_can_be(version: str) -> None:
     (pin,) = parse_lock(f"one=={version} --hash=sha256:{A}\n".encode(), PATH).pins
     assert pin.to_requirement() == f"one=={version} --hash=sha256:{A}"
 
 
-@pytest.mark.parametrize("version", ["1.2.3+", "1+a+b", "1+-", "latest", "1..2", "1.x"])
+@each_row("version", ["1.2.3+", "1+a+b", "1+-", "latest", "1..2", "1.x"])
 def test_parse_lock_refuses_what_is_no_version(version: str) -> None:
     with pytest.raises(LockInvalid) as caught:
         parse_lock(f"one=={version} --hash=sha256:{A}\n".encode(), PATH)
     assert f"{version} is no version" in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "extras"),
     [("one[mtls]", ("mtls",)), ("One[a_b, C]", ("a-b", "c")), ("one [x]", ("x",)), ("one[]", ())],
 )

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import pytest
-
 from aperio_cli.building.manifest_text import with_tags
 from aperio_cli.models.manifest import Manifest
 from tests.projects import MANIFEST
+from tests.rows import each_row
 
 FLOW = "[cp311, cp312, cp313]"
 FORMS = {
@@ -20,7 +19,7 @@ def manifest(form: str) -> str:
     return MANIFEST.replace("tags: [TAGS]", FORMS[form])
 
 
-@pytest.mark.parametrize("form", FORMS)
+@each_row("form", FORMS)
 def test_with_tags_changes_the_tags_and_nothing_else(form: str) -> None:
     before = Manifest.parse(manifest(form).encode())
     assert before.runtime.tags == ("cp311", "cp312", "cp313")

@@ -10,6 +10,7 @@ from aperio_cli.errors import NOT_DONE
 from aperio_cli.errors.building import ManifestInvalid, ManifestKindUnknown, ProjectInvalid
 from aperio_cli.errors.files import FileNotRegular
 from tests.projects import make_project, snapshot, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def test_load_project_gives_an_absolute_path_for_a_relative_one(
     assert load_project(tmp_path.relative_to(tmp_path)).path == tmp_path
 
 
-@pytest.mark.parametrize("name", ["plugin.py", "LICENSE", "README.md"])
+@each_row("name", ["plugin.py", "LICENSE", "README.md"])
 def test_load_project_refuses_a_project_without_a_needed_file(tmp_path: Path, name: str) -> None:
     (make_project(tmp_path) / name).unlink()
     with pytest.raises(ProjectInvalid) as caught:

@@ -11,6 +11,7 @@ import pytest
 
 from aperio_cli.building.python import development_script, launcher, starting_script
 from tests.projects import TAG, VERSION, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +138,8 @@ def test_starting_script_takes_back_what_the_interpreters_packages_did(
     ), ran.stderr
 
 
-@pytest.mark.parametrize("way", ["exit", "quit", "sys.exit"])
-@pytest.mark.parametrize("flags", [("-I", "-S", "-B"), ("-I", "-B")])
+@each_row("way", ["exit", "quit", "sys.exit"])
+@each_row("flags", [("-I", "-S", "-B"), ("-I", "-B")])
 def test_starting_script_leaves_a_program_its_ways_to_end(
     tmp_path: Path, way: str, flags: tuple[str, ...]
 ) -> None:

@@ -31,6 +31,7 @@ from aperio_cli.registry.cleaning import clean_answers
 from aperio_cli.verifying import KeptArtifacts
 from tests.builders import LINUX, PLUGIN
 from tests.registries import plugin_entry, signed_rule
+from tests.rows import each_row
 from tests.trust import new_domain
 from tests.unit.test_registry_signed import Client
 from tests.unit.test_registry_signed_log import Logged
@@ -79,7 +80,7 @@ def tree(folder: Path, name: str, days: float, size_bytes: int = 10) -> Path:
     return made
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("bound", "left"),
     [
         (Bound(30, 4 * DAY_S), ["a", "b", "c"]),

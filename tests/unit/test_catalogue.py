@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from aperio_plugin.wire import capabilities_pb2, common_pb2, connector_pb2
 
 from aperio_cli.commands.host.catalog import _text
 from aperio_cli.host.catalogue import Becomes, define
+from tests.rows import each_row
 
 CONNECTOR_KEYS = [
     "provider", "name", "category", "availability", "description", "readScopes",
@@ -85,7 +85,7 @@ def test_a_preview_says_why_it_is_one() -> None:
     assert [key for key in found.document if key != "readinessNote"] == CONNECTOR_KEYS
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("declared", "type_", "helper", "becomes"),
     [
         (field(type="TYPE_SELECT", options=["eu", "us"], helper="Where."), "text",
@@ -119,7 +119,7 @@ def test_what_the_form_lacks_becomes_the_nearest_and_is_told(
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("hint", "check", "action"),
     [
         ("SEVERITY_HINT_INFO", "LOW", "MEDIUM"),
@@ -188,7 +188,7 @@ def test_streams_are_those_that_the_product_may_send() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "is_kept"),
     [
         ("https://docs.example.com/okta?x=1#y", True),

@@ -29,7 +29,7 @@ from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.verifying import Cleared, clear
 from tests.builders import manifest, receipt, rule
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
@@ -282,8 +282,8 @@ def test_of_many_threads_one_spends_a_clearance() -> None:
 # ── the host takes nothing else ───────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("way", [launch, started])
-@pytest.mark.parametrize("forged", [receipt(), FOLDER, None, object.__new__(Cleared)])
+@each_row("way", [launch, started])
+@each_row("forged", [receipt(), FOLDER, None, object.__new__(Cleared)])
 def test_the_host_starts_nothing_that_was_not_cleared(
     way: Any, forged: Any, tmp_path: Path
 ) -> None:

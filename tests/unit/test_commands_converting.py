@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import pytest
 import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
 from aperio_cli.commands.helping import Command
+from tests.rows import each_row
 
 Text = Annotated[str, typer.Option()]
 Texts = Annotated[list[str], typer.Option()]
@@ -42,7 +42,7 @@ def taken(line: list[str], cls: type[Command] | None) -> Any:
     return given
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         [],

@@ -24,6 +24,7 @@ from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Status
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.run_receipt import FAILED, SUCCEEDED, RunReceipt, make_run_id
+from tests.rows import each_row
 
 KEY = InstanceKey(PluginId("acme", "box"), "org_1", "int_1")
 ABOUT = {
@@ -45,7 +46,7 @@ def shown(phase: Phase, run: RunReceipt | None = None, **about: Any) -> str:
     return overview(ABOUT, [Status(KEY, phase, **about)], runs)
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.READY])
+@each_row("phase", [phase for phase in Phase if phase is not Phase.READY])
 def test_every_state_but_ready_is_explained(phase: Phase) -> None:
     text = shown(phase, code="plugin-crashed", reason="it ended\nkilled by SIGKILL")
     assert f"state     {phase.value}: {_MEANS[phase]}" in text
@@ -116,7 +117,7 @@ def test_one_plugin_is_chosen_by_its_id_or_by_the_version_that_runs() -> None:
     assert caught.value.next[0] == "did you mean `acme/box`?"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("code", "step"),
     [
         ("not-installed", "`aperio plugin install acme/box`"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from aperio_plugin.wire import connector_pb2
 
 from aperio_cli.commands.plugin import showing
 from aperio_cli.host.calls.sync import CheckpointStored
+from tests.rows import each_row
 
 
 def answering(*codes: str, ok: bool = False, **wait: int) -> Any:
@@ -21,7 +21,7 @@ def answering(*codes: str, ok: bool = False, **wait: int) -> Any:
     return made
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "status", "wait_s", "last_line"),
     [
         (answering("rate-limited", seconds=120), 4, 120, "wait 120 s, then run it again"),
@@ -71,7 +71,7 @@ def test_a_schema_shows_what_it_says_of_itself_and_nothing_where_it_says_nothing
     assert showing.declaration(full).data["streams"][0]["name"] == "admin_logs"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("note", "text"),
     [
         (CheckpointStored(2), "checkpoint after 2 events"),

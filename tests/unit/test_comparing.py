@@ -4,8 +4,6 @@ import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from aperio_cli.comparing import Component, Difference, Seen, SeenFile, compare
 from aperio_cli.comparing.looking import look_at_admitted, look_at_installed, read_bill
 from aperio_cli.models.evidence import Verified
@@ -15,7 +13,7 @@ from aperio_cli.models.manifest import EgressFromConfig, Manifest, Runtime
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.models.proof import PROVENANCE_TYPE, Attestation, Provenance
 from tests.builders import Machine, manifest, new_machine, proof, python_members, rule, signer
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +135,7 @@ def test_every_key_of_a_manifest_has_a_value_here() -> None:
     assert OTHERWISE.keys() | TOLD_OTHERWISE == {each.name for each in fields(Manifest)}
 
 
-@pytest.mark.parametrize("key", OTHERWISE)
+@each_row("key", OTHERWISE)
 def test_no_key_of_a_manifest_changes_silently_and_none_that_is_granted_unasked(key: str) -> None:
     stated = Grant(manifest()).to_json()
     granted = {*stated, *manifest().to_json()["permissions"]} - {"own", "permissions"}  # type: ignore[misc]
@@ -175,7 +173,7 @@ def test_text_of_a_plugin_cannot_pass_for_ours() -> None:
     assert all("\n" not in line and "\x1b" not in line for line in shown), shown
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [b"", b"[]", b"{}", b'{"components": 5}', b'{"components": [5]}', b"[" * 5000, b"\xff"],
 )

@@ -17,6 +17,7 @@ from aperio_cli.models.policy import PolicyException
 from aperio_cli.models.publisher import LOCAL_ISSUER, CiIdentity, Demands
 from aperio_cli.paths import Paths
 from tests.builders import rule
+from tests.rows import each_row
 
 LOCAL = '[[publishers]]\nnamespace = "*"\ndomain = "local"\nidentity = "alice@local"\n'
 PERSON = """
@@ -173,7 +174,7 @@ def test_load_config_reads_what_narrows_a_rule(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stated", "expected"),
     [
         ("2026-03-01", "2026-03-01T00:00:00Z"),
@@ -189,7 +190,7 @@ def test_load_config_normalises_moments(tmp_path: Path, stated: str, expected: s
     assert found.valid_from == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "stated",
     [
         "2026-03-01T12:00:00",
@@ -276,7 +277,7 @@ def test_load_config_takes_an_exception_that_has_ended(tmp_path: Path) -> None:
 # ── what it refuses ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         ("publishers = 3", "two brackets"),
@@ -331,7 +332,7 @@ def test_load_config_refuses_and_names_what_is_wrong(tmp_path: Path, text: str, 
 BLANK = "not blank"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         (but(PERSON, "domain", '"publik"'), "no trust domain of that name"),
@@ -378,7 +379,7 @@ def test_load_config_takes_an_issuer_on_this_machine(tmp_path: Path) -> None:
     assert load(tmp_path, text).policy.publishers[0].issuer == "http://127.0.0.1:8888"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         (BUILD + 'identity = "ada@acme.example"', "`ci` or `identity`, not both"),
@@ -450,7 +451,7 @@ def test_load_config_names_no_other_tables_line_for_inline_tables(tmp_path: Path
     assert "`domain` is missing" in error.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         (without(FILE, "file"), "`file` is missing"),
@@ -476,7 +477,7 @@ def test_load_config_refuses_a_bad_publisher_file(tmp_path: Path, text: str, nam
     assert named in refusal(tmp_path, text).why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         (but(DOMAIN, "name", '"public"'), "none of public, staging, local"),
@@ -504,7 +505,7 @@ def test_load_config_refuses_a_bad_domain(tmp_path: Path, text: str, named: str)
     assert named in refusal(tmp_path, text).why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         ('[policy]\nrequire = "official"', "unknown: official; known: signed, verified"),
@@ -532,7 +533,7 @@ def test_load_config_refuses_a_bad_policy(tmp_path: Path, text: str, named: str)
 FAR = (clock.now() + timedelta(days=368)).date().isoformat()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         (without(EXCEPTION, "plugin"), "`plugin` is missing"),
@@ -599,7 +600,7 @@ def test_load_config_refuses_nesting_without_end(tmp_path: Path, depth: int) -> 
 # ── the site's file ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [but(FILE, "file", '"~/p.json"'), but(DOMAIN, "file", '"~/root.json"'),
      but(TUF, "tuf_root", '"~/root.json"')],

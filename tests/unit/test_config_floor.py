@@ -33,6 +33,7 @@ from aperio_cli.models.publisher import (
     Signer,
 )
 from tests.builders import signer
+from tests.rows import each_row
 from tests.unit.test_config import DOMAIN, EXCEPTION, FILE, LOCAL, PERSON, but, load
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_site_without_publishers_leaves_the_user_free(tmp_path: Path) -> None:
     assert len(load(tmp_path, LOCAL, "[python]\ninterpreters = ['x']").policy.publishers) == 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("user", "site", "expected"),
     [
         ("2026-01-01", "", "2026-01-01T00:00:00Z"),
@@ -108,7 +109,7 @@ def test_later_beginning_of_both_counts(
     assert rule.valid_from == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("user", "site", "expected"),
     [
         ("2026-01-01", "", "2026-01-01T23:59:59Z"),
@@ -172,8 +173,8 @@ def require(level: str) -> str:
     return f'[policy]\nrequire = "{level}"\n'
 
 
-@pytest.mark.parametrize("user", REQUIREMENTS)
-@pytest.mark.parametrize("site", REQUIREMENTS)
+@each_row("user", REQUIREMENTS)
+@each_row("site", REQUIREMENTS)
 def test_stricter_requirement_counts(tmp_path: Path, user: str, site: str) -> None:
     found = load(tmp_path, require(user), require(site)).policy.require
     assert found == ("verified" if "verified" in {user, site} else "signed")
@@ -195,11 +196,11 @@ def test_provenance_is_required_when_either_requires_it(tmp_path: Path) -> None:
     assert load(tmp_path, taken_back, stated).policy.require_provenance
 
 
-@pytest.mark.parametrize(
+@each_row(
     "site",
     [require("signed"), require("verified"), '[policy.organizations]\nacme = "verified"\n'],
 )
-@pytest.mark.parametrize("rule", ["unsigned", "unverified"])
+@each_row("rule", ["unsigned", "unverified"])
 def test_users_exception_does_not_count_where_the_site_states_what_it_lifts(
     tmp_path: Path, site: str, rule: str
 ) -> None:

@@ -13,6 +13,7 @@ from aperio_cli.host.process.masking import Referenced
 from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import Paths
 from aperio_cli.running.references import resolve_run
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def test_the_sites_runs_come_first_and_count_before_the_users(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "key", "why"),
     [
         ('[[run]]\norganization = "o"\n', "run.plugin", "`plugin` is missing"),
@@ -152,7 +153,7 @@ def test_registries_are_asked_every_six_hours_and_at_least_as_often_as_the_site_
     assert "from 0 to 720" in refusal(tmp_path, "[host]\nrefresh_hours = 721\n").why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     ["localhost:9464", "9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
      "127.0.0.1:-1", "127.0.0.1:09", "::1:9464", "127.0.0.1:x", "[127.0.0.1]:9464", "1:2:3", "²:1"],
@@ -187,7 +188,7 @@ def test_references_are_resolved_at_each_start_and_masked(
     assert resolve_run(run)["b"] == "second"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("reference", "why"),
     [
         ("env:NOT_SET_ANYWHERE", "the environment has no NOT_SET_ANYWHERE"),

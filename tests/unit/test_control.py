@@ -38,7 +38,7 @@ from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Pause, Status
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, RunReceipt
-from tests.rows import for_each, for_rows
+from tests.rows import each_row, for_each, for_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,7 @@ def _details(message: control_pb2.Error) -> bytes:
     return b"\x08\x0d\x1a" + bytes([len(packed)]) + packed
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("code", "trailer", "kind"),
     [
         ("UNAVAILABLE", b"", HostNotRunning),
@@ -209,7 +209,7 @@ def test_a_plugin_comes_with_its_own_instances_only() -> None:
     assert telling.plugin_of(telling.plugin_message(plugin, [own, other])) == (plugin, (own,))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "receipt",
     [
         RunReceipt("run_1", BOX, "1", "org", "one", "sync", "2026-01-02T03:04:05.678Z"),
@@ -257,7 +257,7 @@ def test_a_log_record_comes_to_the_caller_as_it_was_said() -> None:
 # ── envelopes ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("sizes", "parts"),
     [
         ((1, 1, 1), [3]),
@@ -284,8 +284,8 @@ def test_envelopes_are_parted_into_messages_that_can_be_sent(
     assert all(response.ByteSize() < 4 * 1024 * 1024 for response in written)
 
 
-@pytest.mark.parametrize("kind", ["event", "finding", "audit_log"])
-@pytest.mark.parametrize("count", [0, 1, 3, 256])
+@each_row("kind", ["event", "finding", "audit_log"])
+@each_row("count", [0, 1, 3, 256])
 def test_a_batch_has_the_bytes_that_protobuf_gives_it(kind: str, count: int) -> None:
     """Lengths on both sides of where they take a byte more: 128, 16384, 2097152."""
     sizes = [0, 1, 107, 110, 127, 128, 16_300, 16_384, 2_097_151, 2_097_152]
@@ -304,7 +304,7 @@ def test_a_batch_has_the_bytes_that_protobuf_gives_it(kind: str, count: int) -> 
         assert data == message.SerializeToString()
 
 
-@pytest.mark.parametrize("size", [2_097_151, 2_097_152, 5_000_000])
+@each_row("size", [2_097_151, 2_097_152, 5_000_000])
 def test_one_long_envelope_is_encoded_as_protobuf_does(size: int) -> None:
     envelope = Outbound("f" * 64, "event", b"x" * size, "org")
     message = control_pb2.SyncResponse()

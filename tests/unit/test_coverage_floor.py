@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from tests import coverage_floor
+from tests.rows import each_row
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def measured(lines: int, of: int, branches: int = 0, of_branches: int = 0) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def test_rooms_are_added_up_with_their_branches() -> None:
     assert (rooms["proving"], rooms["store"], rooms["text"]) == (50.0, 96.0, 50.0)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("changed", "status"),
     [
         ({}, 0),

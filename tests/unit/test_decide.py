@@ -59,6 +59,7 @@ from tests.builders import (
     rule,
     signer,
 )
+from tests.rows import each_row
 from tests.trust import REPOSITORY
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def test_decide_refuses_a_case_about_something_else(about: dict[str, Any]) -> No
         ask(asked=case(**about))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stated", "key"),
     [
         ({"id": PluginId("acme", "other")}, "id"),
@@ -270,7 +271,7 @@ def test_judge_takes_the_highest_tier_then_the_first_of_the_rules_that_admit() -
     assert evidence.rule == rules[1]
 
 
-@pytest.mark.parametrize("tier", ["community", "verified", "official"])
+@each_row("tier", ["community", "verified", "official"])
 def test_badge_is_the_tier_of_the_rule(tier: str) -> None:
     policy = Policy((rule(domain="public", tier=tier),))
     assert judge(case(proof=PUBLIC, policy=policy)).badge == tier
@@ -318,7 +319,7 @@ def test_refusal_of_a_namespace_that_the_site_closed_offers_no_rule() -> None:
     assert not any("publisher add" in step for step in error.next)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("change", "field", "found"),
     [
         ({"identity": "mallory@local"}, "identity", "mallory@local"),
@@ -362,7 +363,7 @@ ISSUER = CI_SERVICES["github"].issuer
 OTHER_WORKFLOW = f"{REPOSITORY}/.github/workflows/nightly.yml@refs/tags/v1.2.3"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("found", "told"),
     [
         (build_signer("1.2.2"), {"ref": ("refs/tags/v1.2.3", "refs/tags/v1.2.2")}),
@@ -412,7 +413,7 @@ def test_judge_does_not_open_a_namespace_with_a_rule_to_everybody() -> None:
     refusal(case(policy=Policy(rules)), SignatureIdentityMismatch)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("dates", "is_admitted"),
     [
         ({"valid_from": "2026-01-02T03:04:05Z"}, True),
@@ -459,7 +460,7 @@ def test_judge_admits_unsigned_by_an_exception_of_the_configuration() -> None:
     assert judged.badge == "unsigned"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change",
     [
         {"plugin": PluginId("acme", "other")},
@@ -605,7 +606,7 @@ def attested(*found: Any) -> Proof:
     return proof(attestations=found)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "policy",
     [
         Policy((rule(),), require_provenance=True),
@@ -627,7 +628,7 @@ def test_judge_takes_no_provenance_when_none_is_asked_for() -> None:
     assert judge(case(proof=attested(attestation()))).badge == "local"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("demands", "field"),
     [
         (Demands(builder="https://other"), "builder"),
@@ -693,7 +694,7 @@ def test_exception_holds_from_tomorrow_to_a_year() -> None:
         assert ExceptionGranted.unsigned(until=until, reason="why", today=TODAY).until == until
 
 
-@pytest.mark.parametrize(
+@each_row(
     "until",
     [
         "",
@@ -714,7 +715,7 @@ def test_exception_refuses_a_date_that_is_no_day_of_the_next_year(until: str) ->
     assert caught.value.exit_status == 2
 
 
-@pytest.mark.parametrize("reason", ["", "   ", "x" * 501, "a\x1bb", "two\nlines"])
+@each_row("reason", ["", "   ", "x" * 501, "a\x1bb", "two\nlines"])
 def test_exception_refuses_a_reason_that_says_nothing(reason: str) -> None:
     with pytest.raises(UsageError, match="`--reason`"):
         exception_terms("2026-02-01", reason, TODAY)
@@ -767,7 +768,7 @@ def test_check_receipt_refuses_when_the_rule_is_gone() -> None:
     assert f"--from-bundle {bundle}`" in error.next[0]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "changed",
     [
         {"identity": "bob@local"},
@@ -830,7 +831,7 @@ def test_check_receipt_passes_to_the_last_day_of_an_exception(until: str) -> Non
     assert started(Policy(), unsigned_receipt(until=until)).badge == "unsigned"
 
 
-@pytest.mark.parametrize("until", ["2025-12-31", "", "never", "2026-02-30", "20260201"])
+@each_row("until", ["2025-12-31", "", "never", "2026-02-30", "20260201"])
 def test_check_receipt_refuses_an_exception_that_has_ended(until: str) -> None:
     error = not_started(Policy(), ExceptionExpired, unsigned_receipt(until=until))
     assert "trying it out" in error.why

@@ -13,7 +13,7 @@ from aperio_cli.host.egress.hello import read_hello
 from aperio_cli.host.egress.opening import Opening
 from aperio_cli.host.egress.requests import Body
 from aperio_cli.host.egress.targets import Target
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,14 +91,14 @@ def denied(*pieces: bytes, target: Target = BOX) -> Reason:
 DATA = b"\x17\x03\x03\x00\x05early"
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100, 2**14])
-@pytest.mark.parametrize("step", [1, 5, 64, 100_000])
+@each_row("size", [1, 2, 3, 7, 100, 2**14])
+@each_row("step", [1, 5, 64, 100_000])
 def test_a_hello_in_pieces_passes_unchanged(size: int, step: int) -> None:
     sent = in_records(HELLO[5:], size) + DATA
     assert through(*(sent[at : at + step] for at in range(0, len(sent), step))) == sent
 
 
-@pytest.mark.parametrize("size", [1, 100, 2**14])
+@each_row("size", [1, 100, 2**14])
 def test_a_hello_in_pieces_for_another_host_is_refused(size: int) -> None:
     sent = in_records(OTHER[5:], size)
     assert denied(*(sent[at : at + 9] for at in range(0, len(sent), 9))) is Reason.SNI_DIFFERS
@@ -162,8 +162,8 @@ def test_a_hello_that_does_not_plainly_ask_for_the_host_is_refused(
 CHANGE = b"\x14\x03\x03\x00\x01\x01"
 
 
-@pytest.mark.parametrize("between", [b"", CHANGE])
-@pytest.mark.parametrize("size", [3, 2**14])
+@each_row("between", [b"", CHANGE])
+@each_row("size", [3, 2**14])
 def test_a_second_hello_is_looked_at_too(between: bytes, size: int) -> None:
     """The server can ask for one (RFC 8446, 4.1.4), and could answer for its other host then."""
     assert through(HELLO, between, HELLO, DATA) == HELLO + between + HELLO + DATA
@@ -174,7 +174,7 @@ def test_a_second_hello_is_looked_at_too(between: bytes, size: int) -> None:
     assert caught.value.reason is Reason.SNI_DIFFERS
 
 
-@pytest.mark.parametrize(
+@each_row(
     "rest",
     [
         b"\x16\x03\x03\x00\x28\x01" + bytes(39),  # an encrypted Finished, whatever it looks like
@@ -191,7 +191,7 @@ def test_the_keys_of_tls_1_2_pass() -> None:
     assert through(HELLO, keys, OTHER) == HELLO + keys + OTHER
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("sent", "reason"),
     [
         (b"\x16\x02\x00\x00\x05hello", Reason.MALFORMED),
@@ -230,8 +230,8 @@ def request(*headers: str, first: str = "GET /a HTTP/1.1", body: str = "") -> by
 SENT = b"GET /a HTTP/1.1\r\nHost: api.box.com\r\nConnection: close\r\nAccept: */*\r\n\r\n"
 
 
-@pytest.mark.parametrize("step", [1, 3, 1000])
-@pytest.mark.parametrize("host", ["api.box.com", "API.BOX.com:80", "api.box.com."])
+@each_row("step", [1, 3, 1000])
+@each_row("host", ["api.box.com", "API.BOX.com:80", "api.box.com."])
 def test_a_request_for_the_host_passes(host: str, step: int) -> None:
     sent = request(f"Host: {host}", "Accept: */*", "Connection: keep-alive, X-Hop", "X-Hop: 1")
     pieces = [sent[at : at + step] for at in range(0, len(sent), step)]
@@ -273,7 +273,7 @@ def test_any_other_request_is_refused(sent: bytes, reason: Reason) -> None:
 FRAMED = "Host: api.box.com"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "headers",
     [
         ("Content-Length: 5", "Transfer-Encoding: chunked"),
@@ -294,8 +294,8 @@ def test_a_body_that_ends_in_two_ways_is_refused(headers: tuple[str, ...]) -> No
 SECOND = request("Host: evil.io")
 
 
-@pytest.mark.parametrize("step", [1, 2, 5, 1000])
-@pytest.mark.parametrize(
+@each_row("step", [1, 2, 5, 1000])
+@each_row(
     ("headers", "body"),
     [
         ((), ""),
@@ -316,7 +316,7 @@ def test_nothing_passes_behind_the_end_of_a_body(
     assert b"evil" not in passed
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         "5\r\nhello!\r\n0\r\n\r\n",
@@ -354,7 +354,7 @@ def test_a_body_of_very_short_chunks_costs_no_more_for_its_length() -> None:
 # ── a plugin that is learned from ─────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("sent", "target", "reason"),
     [
         (OTHER, BOX, Reason.SNI_DIFFERS),

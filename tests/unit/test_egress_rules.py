@@ -13,7 +13,7 @@ from aperio_cli.host.egress.plan import MOST_LISTENERS, MOST_NAMES, plan_door
 from aperio_cli.host.egress.rules import Policy, Rule, check_addresses, rules_of
 from aperio_cli.host.egress.targets import Target, parse_authority, parse_url
 from tests.builders import manifest
-from tests.rows import for_each, for_rows
+from tests.rows import each_row, for_each, for_rows
 
 if TYPE_CHECKING:
     from aperio_cli.host.egress.addresses import Address
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "host", "port"),
     [
         ("api.box.com:443", "api.box.com", 443),
@@ -68,7 +68,7 @@ def test_every_other_notation_is_refused(text: str) -> None:
     assert caught.value.reason is Reason.NOT_A_HOST
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "target", "path"),
     [
         ("http://api.box.com/a?b", "api.box.com:80", "/a?b"),
@@ -158,7 +158,7 @@ NAMED = Rule("api.box.com", 443, "manifest")
 PRIVATE = Rule("siem.corp.example", 8088, "operator", may_be_private=True)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("addresses", "rule"),
     [
         ([PUBLIC], NAMED),
@@ -174,7 +174,7 @@ def test_addresses_that_the_rule_may_lead_to_pass(
     check_addresses(addresses, rule, lambda address: address == OWN)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("addresses", "rule", "reason"),
     [
         ([], NAMED, Reason.UNRESOLVED),
@@ -206,7 +206,7 @@ POLICY = Policy(
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["api.box.com:443", "eu.boxcloud.com:8443", "a.b.boxcloud.com:8443", "93.184.216.34:8080"],
 )
@@ -215,7 +215,7 @@ def test_a_rule_covers(text: str) -> None:
     assert POLICY.rule_for(target).port == target.port
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "reason"),
     [
         ("api.box.com:80", Reason.NOT_GRANTED),

@@ -13,7 +13,7 @@ from aperio_cli.models.plugin_id import PluginRef
 from aperio_cli.paths import find_paths
 from aperio_cli.registry import Registry
 from aperio_cli.store.installed import Store
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +35,12 @@ def test_a_path_is_what_looks_like_one_or_is_there(text: str) -> None:
     assert is_path(text)
 
 
-@pytest.mark.parametrize("text", ["acme/box", "acme/box@1.0.0", "acme/other", "nothing", ""])
+@each_row("text", ["acme/box", "acme/box@1.0.0", "acme/other", "nothing", ""])
 def test_an_id_is_no_path_whatever_stands_in_the_folder(text: str) -> None:
     assert not is_path(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "is_installed", "is_path"),
     [
         ("acme/box", False, True),  # a folder of that name is here
@@ -79,7 +79,7 @@ def test_what_is_neither_is_told_as_such() -> None:
         parse_ref("acme/box@one")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "step"),
     [
         ("acme/lamp-connector==0.1.0", "did you mean `acme/lamp-connector@0.1.0`?"),
@@ -115,7 +115,7 @@ def test_plugin_that_was_not_found_leads_to_what_is_here_under_its_name(folder: 
     assert [each[-1] == step for each in said] == [True, False, True, False]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "path"),
     [
         ("x", "x"),
@@ -130,15 +130,11 @@ def test_paths_are_read_as_a_shell_reads_them(text: str, path: str) -> None:
     assert as_path(text) == Path(path.format(home=Path.home()))
 
 
-@pytest.mark.parametrize(
-    "text", ["https://h/x", "HTTP://h/x", "ftp://h/x", "oci://h/x", "http://user:pw@h/x?y#z"]
-)
+@each_row("text", ["https://h/x", "HTTP://h/x", "ftp://h/x", "oci://h/x", "http://user:pw@h/x?y#z"])
 def test_an_address_is_what_has_a_scheme(text: str) -> None:
     assert is_address(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["file:///x", "https:/h/x", "./a://b", "1x://h", "://h", "acme/box", "C:/x", ""]
-)
+@each_row("text", ["file:///x", "https:/h/x", "./a://b", "1x://h", "://h", "acme/box", "C:/x", ""])
 def test_a_path_and_an_id_are_no_addresses(text: str) -> None:
     assert not is_address(text)

@@ -15,6 +15,7 @@ import pytest
 from aperio_cli.errors.files import PathShared
 from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.files import owning
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,7 +189,7 @@ def test_relative_path_starts_in_the_working_folder(
 # ── what is not there ─────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/plugins", "pipe", "pipe/config.toml"])
+@each_row("place", ["/dev/null", "/dev/null/plugins", "pipe", "pipe/config.toml"])
 def test_a_device_or_a_pipe_is_none_to_close_to_others(tmp_path: Path, place: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(PlaceUnusable, match="cannot be used") as caught:

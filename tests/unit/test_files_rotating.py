@@ -12,6 +12,7 @@ import pytest
 
 from aperio_cli.errors.files import FileNotRegular, PathShared
 from aperio_cli.files.rotating import RotatingFile, newest_lines, older
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +102,7 @@ def test_half_a_line_of_a_writer_that_was_killed_spoils_none_after_it(tmp_path: 
     assert lines(tmp_path / "log") == [b"{}", b'{"half":']
 
 
-@pytest.mark.parametrize("kind", ["link", "folder", "fifo"])
+@each_row("kind", ["link", "folder", "fifo"])
 def test_what_only_looks_like_the_file_is_not_written(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "log"
     if kind == "link":

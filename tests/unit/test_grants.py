@@ -9,7 +9,7 @@ import pytest
 from aperio_cli.models.grant import Grant, OwnRule, additions, covers_rule, is_asked, successor
 from aperio_cli.models.limits import LEAST, Limits, format_size
 from tests.builders import manifest
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 if TYPE_CHECKING:
     from aperio_cli.models.manifest import Manifest
@@ -23,7 +23,7 @@ def asking(*egress: str, **more: Any) -> Manifest:
     return manifest(**{"permissions": permissions, "scopes": [], "limits": {}} | more)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("wide", "narrow", "covers"),
     [
         ("api.box.com:443", "api.box.com:443", True),
@@ -50,7 +50,7 @@ def test_a_host_below_a_settings_suffix_is_asked_for() -> None:
     assert not is_asked(asked, "okta.com:443")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text", ["siem.corp.example:8088", "*.corp.example:443", "10.0.0.7:8088", "SIEM.corp.example:1"]
 )
 def test_a_rule_of_the_operators_is_read(text: str) -> None:
@@ -84,7 +84,7 @@ def test_a_first_version_is_asked_about_as_a_whole() -> None:
 BEFORE = asking("api.box.com:443", "*.boxcloud.com:443", from_config=FROM_CONFIG, scopes=["a"])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("after", "added"),
     [
         (BEFORE, []),
@@ -142,7 +142,7 @@ def test_limits_below_the_least_are_named() -> None:
     assert Limits().names_below(LEAST["go"]) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("size_bytes", "text"),
     [
         (0, "0KiB"),

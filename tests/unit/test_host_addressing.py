@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from aperio_cli.host.calls.addressing import Address
 from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.lines import read_line
 from tests import captured
+from tests.rows import each_row
 
 ADDRESS = Address(captured.ORGANIZATION, captured.DESTINATION)
 
@@ -20,7 +19,7 @@ def read(text: str) -> Outbound:
     return found
 
 
-@pytest.mark.parametrize(("text", "key"), list(zip(captured.ALL, captured.KEYS, strict=True)))
+@each_row(("text", "key"), list(zip(captured.ALL, captured.KEYS, strict=True)))
 def test_the_products_envelopes_are_read_as_they_are_and_have_its_keys(text: str, key: str) -> None:
     found = read(text)
 
@@ -29,7 +28,7 @@ def test_the_products_envelopes_are_read_as_they_are_and_have_its_keys(text: str
     assert ADDRESS.addressed(found) == found._replace(key=key)
 
 
-@pytest.mark.parametrize("organization", ["local", "org_10", "ORG_1", " org_1", "org_1\u200b"])
+@each_row("organization", ["local", "org_10", "ORG_1", " org_1", "org_1\u200b"])
 def test_another_organizations_envelope_is_not_taken(organization: str) -> None:
     text = json.dumps(json.loads(captured.EVENT) | {"organization_id": organization})
 
@@ -37,8 +36,8 @@ def test_another_organizations_envelope_is_not_taken(organization: str) -> None:
     assert Address(organization, "siem_1").takes(read(text))
 
 
-@pytest.mark.parametrize("kind", ["event", "audit_log", "finding"])
-@pytest.mark.parametrize("identity", ["e1", " e1 ", "\u2003", "<e>&\u2028"])
+@each_row("kind", ["event", "audit_log", "finding"])
+@each_row("identity", ["e1", " e1 ", "\u2003", "<e>&\u2028"])
 def test_the_short_way_to_a_key_gives_the_same_as_the_whole_rule(kind: str, identity: str) -> None:
     from aperio_plugin.destination import delivery_key
 

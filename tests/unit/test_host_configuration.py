@@ -13,7 +13,7 @@ from aperio_cli.errors.running import PluginConfigInvalid
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.configuration import CheckedConfig, check_config
 from aperio_cli.host.process.masking import Referenced
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_setting_without_a_value_has_the_plugins_default_and_was_not_given(val
     assert config.given == {"name", "days", "deep"}
 
 
-@pytest.mark.parametrize(("given", "number"), [("1.5", 1.5), (3, 3), ("-2", -2), (0.25, 0.25)])
+@each_row(("given", "number"), [("1.5", 1.5), (3, 3), ("-2", -2), (0.25, 0.25)])
 def test_numbers_keep_their_value(given: object, number: float) -> None:
     assert check(name="n", days=given).values["days"] == number
 
@@ -122,13 +122,13 @@ def test_all_problems_are_told_at_once_and_no_value_among_them() -> None:
     assert "hunter2" not in caught.value.why
 
 
-@pytest.mark.parametrize("digits", [309, 310, 5000])
+@each_row("digits", [309, 310, 5000])
 def test_a_number_beyond_a_float_is_none(digits: int) -> None:
     with pytest.raises(PluginConfigInvalid, match="`days`"):
         check(name="n", days="9" * digits)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "default", "why"),
     [
         ("TYPE_TEXT", "[" * 100_000, "is not JSON"),
@@ -193,7 +193,7 @@ def test_settings_that_are_nested_too_deeply_are_refused(
 # ── what does not fit into one line ───────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "said"),
     [
         ("open\nsesame", "a line end at position 5"),
@@ -208,7 +208,7 @@ def test_settings_that_are_nested_too_deeply_are_refused(
         ("open\x9bsesame", "the control character U+009B at position 5"),
     ],
 )
-@pytest.mark.parametrize("key", ["name", "secret"])
+@each_row("key", ["name", "secret"])
 def test_a_value_with_a_control_character_is_refused_by_name(
     key: str, value: str, said: str
 ) -> None:
@@ -219,19 +219,19 @@ def test_a_value_with_a_control_character_is_refused_by_name(
     assert "sesame" not in f"{caught.value.what}{caught.value.why}{caught.value.next}"
 
 
-@pytest.mark.parametrize("value", ["päss wörd", "пароль", "🔑", "a\u00a0b", "\\n"])
+@each_row("value", ["päss wörd", "пароль", "🔑", "a\u00a0b", "\\n"])
 def test_a_value_of_other_letters_is_taken(value: str) -> None:
     assert check(name="n", secret=value).values["secret"] == value
 
 
-@pytest.mark.parametrize("option", ["--set", "--to-set", "--parameter"])
+@each_row("option", ["--set", "--to-set", "--parameter"])
 def test_a_pair_that_is_none_is_told_with_its_own_option(option: str) -> None:
     with pytest.raises(UsageError, match=f"`{option} key` was not understood"):
         read_settings(["key"], "", option=option)
 
 
-@pytest.mark.parametrize("option", ["--set", "--to-set", "--parameter", "--context"])
-@pytest.mark.parametrize("second", ["key=hunter3", "key=hunter2", "key="])
+@each_row("option", ["--set", "--to-set", "--parameter", "--context"])
+@each_row("second", ["key=hunter3", "key=hunter2", "key="])
 def test_a_key_that_is_there_twice_is_refused_without_its_values(option: str, second: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_settings(["key=hunter2", "other=1", second], "", option=option)
@@ -253,7 +253,7 @@ def test_steps_name_the_option_and_the_operation_that_shows_the_keys() -> None:
     assert last == "the operation `capabilities` shows every key with its type"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("written", "taken"),
     [("s\n", "s"), ("s\r\n", "s"), ("s", "s"), ("s\n\n", "s\n"), ("s\r", "s\r"), (" s ", " s ")],
 )

@@ -10,7 +10,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import capabilities_pb2, common_p
 from aperio_cli.errors.running import PluginContractBroken
 from aperio_cli.host.calls.declaration import settle
 from aperio_cli.host.wire.channel import Calls
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 
 async def no_crash() -> None:
@@ -43,9 +43,7 @@ def settled(declaration: Response) -> list[str]:
     return [field.key for field in declaration.fields if field.host_only]
 
 
-@pytest.mark.parametrize(
-    ("auth", "withheld"), [(OAUTH2, ["key"]), (API_KEY, []), (common_pb2.Auth(), [])]
-)
+@each_row(("auth", "withheld"), [(OAUTH2, ["key"]), (API_KEY, []), (common_pb2.Auth(), [])])
 def test_only_the_secret_of_a_client_is_withheld(
     auth: common_pb2.Auth, withheld: list[str]
 ) -> None:
@@ -79,7 +77,7 @@ def mapping(ours: str, theirs: str) -> connector_pb2.EventMapping:
     return connector_pb2.EventMapping(event_type=ours, product_event_type=theirs)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "parts",
     [
         {"interface": {"features": ["backfill", "from-a-newer-version", "\x1b[2J", ""]}},
@@ -156,7 +154,7 @@ def test_parameters_of_an_action_have_keys_of_their_own(
     assert caught.value.why == "box.x: `a` is declared 2 times"
 
 
-@pytest.mark.parametrize("key", ["", "../../x", "a b", "Key", "1st", "a\x1b[31m", "k" * 65])
+@each_row("key", ["", "../../x", "a b", "Key", "1st", "a\x1b[31m", "k" * 65])
 def test_a_key_that_is_none_is_refused(key: str) -> None:
     declared = capabilities_pb2.CapabilitiesResponse(provider="BOX", fields=fields("a_1", "k" * 64))
     assert settled(declared) == []
@@ -227,7 +225,7 @@ def defaulted(type_: str | int, default: str) -> list[common_pb2.ConfigField]:
     return [made]
 
 
-@pytest.mark.parametrize(("type_", "default"), DEFAULTS_THAT_FIT)
+@each_row(("type_", "default"), DEFAULTS_THAT_FIT)
 def test_a_default_of_its_fields_type_is_taken(type_: str | int, default: str) -> None:
     assert (
         settled(connector_pb2.SchemaResponse(provider="BOX", fields=defaulted(type_, default)))

@@ -16,6 +16,7 @@ from aperio_cli.host.process.diagnosis import describe_exit, elf_machine, explai
 from aperio_cli.host.process.surroundings import PrivateFolder, build_environment
 from aperio_cli.host.wire.channel import Pinned, pin_socket
 from tests.descriptors import open_descriptors
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def short() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("returncode", "text"),
     [
         (None, "it is still running"),
@@ -42,7 +43,7 @@ def test_how_a_process_ended_is_said_in_words(returncode: int | None, text: str)
     assert describe_exit(returncode) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("header", "machine"),
     [
         (b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00", "aarch64"),

@@ -28,7 +28,7 @@ from aperio_cli.host.calls.json_text import one_line_object
 from aperio_cli.host.calls.letters import INVALID, DeadLetter
 from aperio_cli.host.calls.lines import BadLine, read_line
 from tests.projects import ROOT
-from tests.rows import for_each, for_rows
+from tests.rows import each_row, for_each, for_rows
 
 ORIGIN = Origin("acme/box@1.2.0", "acme-corp", "main", "BOX")
 
@@ -93,11 +93,11 @@ def test_an_event_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, A
 
 
 def cases_of(name: str) -> list[Any]:
-    found = json.loads((ROOT / "sdk/testdata" / name).read_text(encoding="utf-8"))["cases"]
-    return [pytest.param(case, id=case["name"]) for case in found]
+    document = json.loads((ROOT / "sdk/testdata" / name).read_text(encoding="utf-8"))
+    return list(document["cases"])
 
 
-@pytest.mark.parametrize("case", cases_of("actors.json"))
+@each_row("case", cases_of("actors.json"))
 def test_an_actor_of_a_plugin_without_the_sdk_is_cut_visibly(case: dict[str, Any]) -> None:
     made = event(actor=connector_pb2.Actor(id="u1", display_name=expanded(case["text"])))
 
@@ -107,7 +107,7 @@ def test_an_actor_of_a_plugin_without_the_sdk_is_cut_visibly(case: dict[str, Any
     assert shown == {"id": "u1"} | ({"display_name": wanted} if wanted else {})
 
 
-@pytest.mark.parametrize("case", cases_of("nul.json"))
+@each_row("case", cases_of("nul.json"))
 def test_what_the_product_cannot_store_is_passed_on_and_told_once(case: dict[str, Any]) -> None:
     doubts: list[str] = []
     promises = Promises(doubt=lambda identity, why: doubts.append(f"{identity} {why}"))
@@ -205,7 +205,7 @@ def test_a_record_cannot_speak_for_another_tenant() -> None:
     assert "record_json" in buried(made).reason
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("seconds", "nanos", "text"),
     [
         (0, 0, "1970-01-01T00:00:00Z"),
@@ -230,7 +230,7 @@ def test_times_are_rfc_3339_in_utc(seconds: int, nanos: int, text: str) -> None:
 # ── the record ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "record",
     [
         b'{"price": 1.10, "big": 123456789012345678901234567890, "e": 1E2}',
@@ -330,7 +330,7 @@ def test_a_dead_letter_is_one_line_without_secrets_and_controls_whatever_the_plu
     assert letter.record_bytes == 2**64 - 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("message", "said"),
     [
         ({}, "an event without an id: the plugin gives no reason"),
@@ -411,7 +411,7 @@ RESPACED = (
 )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         b"1.10",
@@ -427,7 +427,7 @@ RESPACED = (
         b"[ 1 ,\r 2 ]",
     ],
 )
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         b"%b",
@@ -454,7 +454,7 @@ def test_a_byte_order_mark_may_begin_a_line(number: int) -> None:
     assert isinstance(read_line(line[:3] + line, number=number), BadLine)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@each_row("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_lines_of_utf_16_are_told_as_that(encoding: str) -> None:
     text = '{"id":"a","organization_id":"o","kind":"event","record":{}}\n' * 2
     first, second = text.encode(encoding).split(b"\n")[:2]
@@ -469,7 +469,7 @@ ENVELOPE = b'{"kind": "event", "organization_id": %b, "record": %b}'
 WHOLE = ENVELOPE[:-1] % (b'"o"', b"{}") + b",%b}"
 
 
-@pytest.mark.parametrize("line", [b"", b"  \n", b'{"type": "summary", "events": 3}\n'])
+@each_row("line", [b"", b"  \n", b'{"type": "summary", "events": 3}\n'])
 def test_other_lines_are_passed_over(line: bytes) -> None:
     assert read_line(line, number=1) is None
 
@@ -525,7 +525,7 @@ def test_a_line_that_is_no_envelope_is_told_with_its_number_and_kept(
     assert reason in found.reason
 
 
-@pytest.mark.parametrize("record", ['{"name":"\x9b2J\u0080x"}', '{"\x85":1}', '{"name":"\u00e9"}'])
+@each_row("record", ['{"name":"\x9b2J\u0080x"}', '{"\x85":1}', '{"name":"\u00e9"}'])
 def test_a_record_keeps_its_value_and_loses_what_a_terminal_obeys(record: str) -> None:
     line = one_line_object(record.encode()).decode()
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from aperio_plugin import _event_rules as event_rules
 from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from google.protobuf import json_format
@@ -23,7 +22,7 @@ from aperio_cli.host.calls.findings import dedupe_key
 from aperio_cli.host.calls.lines import BadLine, read_line
 from aperio_cli.host.calls.stamping import MessageStamper, parts
 from tests.projects import ROOT
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 from tests.unit.test_host_envelopes import expanded
 
 if TYPE_CHECKING:
@@ -56,10 +55,7 @@ KEYS = [
 
 def cases(name: str) -> list[Any]:
     document = json.loads((ROOT / "sdk/testdata" / name).read_text(encoding="utf-8"))
-    return [
-        pytest.param(expanded_list(case), id=case["name"].replace(" ", "-"))
-        for case in document["cases"]
-    ]
+    return [expanded_list(case) for case in document["cases"]]
 
 
 def expanded_list(value: Any) -> Any:
@@ -130,7 +126,7 @@ def on_the_wire(values: dict[str, Any], kind: Any, record: str) -> Any:
 # ── vectors ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("case", cases("findings.json"))
+@each_row("case", cases("findings.json"))
 def test_a_finding_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, Any]) -> None:
     made, dead = stamp(findings(on_the_wire(case["finding"], connector_pb2.Finding, "evidence")))
 
@@ -141,7 +137,7 @@ def test_a_finding_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, 
         assert list(made[0]["record"]) == list(case["envelope"]["record"])
 
 
-@pytest.mark.parametrize("case", cases("audit_log.json"))
+@each_row("case", cases("audit_log.json"))
 def test_an_entry_passes_up_to_the_limits_that_plugins_keep_to(case: dict[str, Any]) -> None:
     made, dead = stamp(entries(on_the_wire(case["entry"], connector_pb2.AuditLogEntry, "record")))
 
@@ -256,7 +252,7 @@ def test_an_odd_finding_is_a_dead_letter_that_names_the_part(odd: dict[str, Any]
     assert (letter.code, letter.source_event_id) == ("event-invalid", "e1")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("odd", "why"),
     [
         ({"action": ""}, "expected action: 1 to 128 bytes"),

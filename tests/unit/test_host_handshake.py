@@ -9,7 +9,7 @@ import pytest
 from aperio_cli.errors.installing import ProtocolIncompatible
 from aperio_cli.errors.running import HandshakeAddressRefused, HandshakeMalformed, HandshakeTooLong
 from aperio_cli.host.wire.handshake import MAX_BYTES, Handshake, parse
-from tests.rows import for_each, for_rows
+from tests.rows import each_row, for_each, for_rows
 
 if TYPE_CHECKING:
     from aperio_cli.errors import AperioError
@@ -21,7 +21,7 @@ def read(line: bytes) -> Handshake:
     return parse(line, folder=FOLDER, subject="`acme/box` 1.2.0")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         b"1|1|unix|%s/plugin3369226784|grpc|\n",  # as a Go plugin prints it
@@ -93,7 +93,7 @@ def test_an_address_that_is_not_one_name_in_its_own_folder_is_refused(address: s
     assert FOLDER in caught.value.why
 
 
-@pytest.mark.parametrize("network", ["tcp", "", "UNIX", "unixgram", "vsock"])
+@each_row("network", ["tcp", "", "UNIX", "unixgram", "vsock"])
 def test_any_other_network_is_refused(network: str) -> None:
     with pytest.raises(HandshakeAddressRefused):
         read(f"1|1|{network}|{FOLDER}/x|grpc|\n".encode())

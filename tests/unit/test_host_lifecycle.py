@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from aperio_cli.host.lifecycle import Action, Event, Patience, Phase, RunState, advance
+from tests.rows import each_row
 
 PATIENCE = Patience()
 NOW_S = 100.0
@@ -54,8 +53,8 @@ def test_a_stop_that_is_ignored_goes_on_to_terminate_and_kill() -> None:
     assert state.phase is Phase.STOPPED
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("event", [Event.BROKEN, Event.LATE, Event.EXITED])
+@each_row("steps", [1, 2, 3])
+@each_row("event", [Event.BROKEN, Event.LATE, Event.EXITED])
 def test_a_start_that_fails_kills_cleans_up_and_ends_failed(steps: int, event: Event) -> None:
     state, actions = walk(*STARTED[:steps], event, Event.DONE, Event.DONE)
 
@@ -63,7 +62,7 @@ def test_a_start_that_fails_kills_cleans_up_and_ends_failed(steps: int, event: E
     assert state.phase is Phase.FAILED
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("action", "after_exit", "after_others"),
     [
         (Action.ASK_SHUTDOWN, Action.KILL, Action.AWAIT_EXIT),
@@ -72,7 +71,7 @@ def test_a_start_that_fails_kills_cleans_up_and_ends_failed(steps: int, event: E
         (Action.KILL, Action.CLEAN_UP, Action.CLEAN_UP),
     ],
 )
-@pytest.mark.parametrize("failed", [False, True])
+@each_row("failed", [False, True])
 def test_an_end_goes_on_whatever_becomes_of_a_step(
     action: Action, after_exit: Action, after_others: Action, *, failed: bool
 ) -> None:
@@ -88,8 +87,8 @@ def test_an_end_goes_on_whatever_becomes_of_a_step(
         assert reached.failed == failed
 
 
-@pytest.mark.parametrize("action", list(Action)[3:])
-@pytest.mark.parametrize("event", [Event.START, Event.STOP])
+@each_row("action", list(Action)[3:])
+@each_row("event", [Event.START, Event.STOP])
 def test_an_end_is_not_disturbed_by_wishes(action: Action, event: Event) -> None:
     state = RunState(Phase.STOPPING, action)
 
@@ -112,8 +111,8 @@ def test_a_failed_plugin_can_be_started_again() -> None:
     assert (state.phase, actions[-1]) == (Phase.STARTING, Action.SPAWN)
 
 
-@pytest.mark.parametrize("event", list(Event))
-@pytest.mark.parametrize("phase", [Phase.BACKOFF, Phase.PAUSED])
+@each_row("event", list(Event))
+@each_row("phase", [Phase.BACKOFF, Phase.PAUSED])
 def test_the_phases_of_supervision_are_not_touched(phase: Phase, event: Event) -> None:
     assert advance(RunState(phase), event, NOW_S, PATIENCE) == (RunState(phase), ())
 
@@ -122,7 +121,7 @@ def test_a_stop_of_what_is_stopped_changes_nothing() -> None:
     assert walk(Event.STOP) == (RunState(), [])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("events", "deadline_s"),
     [
         ((Event.START,), None),

@@ -19,7 +19,7 @@ from aperio_cli.host.process.logs import (
     parse_line,
 )
 from aperio_cli.host.process.masking import Masks
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 
 def test_an_hclog_line_becomes_a_record_with_its_fields_in_order() -> None:
@@ -91,7 +91,7 @@ def test_a_line_in_pieces_comes_out_whole() -> None:
     assert list(lines.end()) == []
 
 
-@pytest.mark.parametrize("step", [1000, 65_536, 1_000_000])
+@each_row("step", [1000, 65_536, 1_000_000])
 def test_an_over_long_line_comes_out_in_pieces_and_nothing_is_lost(step: int) -> None:
     data = bytes(range(97, 123)) * 10_000
     lines = LineSplitter()

@@ -19,7 +19,7 @@ from aperio_cli.host.process.logs import (
     parse_line,
 )
 from aperio_cli.host.process.masking import Masks, Referenced, mark
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 SECRET = 'pa"ss/wörd+&<x>= 42\\'
 MARK = "[masked: api_key]"
@@ -75,7 +75,7 @@ def test_a_secret_is_masked_in_each_form(form: str) -> None:
     assert shown.endswith(" after")
 
 
-@pytest.mark.parametrize("before", ["", "a", "ab", "client:", "clientid:"])
+@each_row("before", ["", "a", "ab", "client:", "clientid:"])
 def test_a_secret_in_the_middle_of_base64_is_masked_at_each_alignment(before: str) -> None:
     shown = masks().text(f"Basic {encoded(before)}!")
 
@@ -91,7 +91,7 @@ def test_what_holds_no_secret_is_not_touched() -> None:
     assert Masks().text(text) is text
 
 
-@pytest.mark.parametrize("secret", ["", "a", "abc"])
+@each_row("secret", ["", "a", "abc"])
 def test_a_very_short_secret_is_not_masked(secret: str) -> None:
     assert masks(secret).text("a abc YWJj") == "a abc YWJj"
     assert masks("abcd").text("a abcd") == f"a {MARK}"
@@ -157,8 +157,8 @@ def test_a_log_record_is_masked_in_all_of_its_parts() -> None:
     assert "https://api.example.com/?k=" in shown
 
 
-@pytest.mark.parametrize("step", [997, 65_536, 1_000_000])
-@pytest.mark.parametrize("padding", [0, 65_530, 65_536, 131_060])
+@each_row("step", [997, 65_536, 1_000_000])
+@each_row("padding", [0, 65_530, 65_536, 131_060])
 def test_a_printed_secret_that_is_cut_anywhere_is_masked(step: int, padding: int) -> None:
     records: list[LogRecord] = []
     secret = "s3cr3t-" * 5
@@ -242,7 +242,7 @@ def test_every_text_of_an_answer_is_masked() -> None:
     assert dict(answer.account) == {"name": MARK, "login": "ada", f"of {MARK}": "x"}
 
 
-@pytest.mark.parametrize("left", [4, 12, 22])
+@each_row("left", [4, 12, 22])
 def test_a_text_that_was_cut_ends_with_no_half_of_a_secret(left: int) -> None:
     made = masks("open-sesame-open-sesame")
 

@@ -14,6 +14,7 @@ from aperio_cli.errors.usage import ConfigurationInvalid
 from aperio_cli.host.process.surroundings import build_environment
 from aperio_cli.host.wire.handshake import Dialect, parse
 from aperio_cli.paths import Paths
+from tests.rows import each_row
 
 FOLDER = "/run/user/1000/aperio-x/plugin"
 CERTIFICATE = bytes(range(256)) * 2
@@ -34,7 +35,7 @@ def test_a_certificate_without_padding_is_read() -> None:
     assert found.certificate == CERTIFICATE
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("field", "why"),
     [
         (b"", "it gave no certificate"),
@@ -85,7 +86,7 @@ def test_the_environment_has_a_certificate_only_when_there_is_one() -> None:
 DEMANDED = "[host]\nmtls = true\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("user", "site", "demanded"),
     [
         ("", "", False),
@@ -105,9 +106,7 @@ def test_policy_demands_mtls_and_a_user_cannot_lower_the_sites(
     assert load_config(paths, site_file=tmp_path / "site.toml").mtls is demanded
 
 
-@pytest.mark.parametrize(
-    "text", ['[host]\nmtls = "yes"\n', "[host]\nmtls = 1\n", "[host]\ntls = true\n"]
-)
+@each_row("text", ['[host]\nmtls = "yes"\n', "[host]\nmtls = 1\n", "[host]\ntls = true\n"])
 def test_a_value_that_is_no_flag_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
     paths = Paths(tmp_path, tmp_path / "config.toml", tmp_path / "cache")
     paths.config_file.write_text(text)

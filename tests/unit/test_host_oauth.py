@@ -29,7 +29,7 @@ from aperio_cli.host.grants.oauth import TokenRequest, obtain_token, token_reque
 from aperio_cli.host.process.program import Program
 from aperio_cli.models.grant import OwnRule
 from tests.builders import manifest
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def request(
 # ── where to ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "given"),
     [
         ("https://api.box.com/oauth2/token", {}),
@@ -136,7 +136,7 @@ def test_any_other_address_is_refused_before_anything_is_sent(
     assert "hunter2" not in json.dumps(caught.value.to_json())
 
 
-@pytest.mark.parametrize(
+@each_row(
     "base",
     ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080", "https://127.0.0.2"],
 )
@@ -209,7 +209,7 @@ def test_a_token_comes_with_its_end() -> None:
     assert "t0ken" not in repr(token)
 
 
-@pytest.mark.parametrize("expires", [b"null", b'"soon"', b"-1", b"1e300", b"true"])
+@each_row("expires", [b"null", b'"soon"', b"-1", b"1e300", b"true"])
 def test_a_lifetime_that_is_none_leaves_the_end_unknown(expires: bytes) -> None:
     token = answered(200, b'{"access_token": "t", "expires_in": %s}' % expires)
 
@@ -217,7 +217,7 @@ def test_a_lifetime_that_is_none_leaves_the_end_unknown(expires: bytes) -> None:
     assert token.expires_at is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"",
@@ -240,7 +240,7 @@ def test_an_answer_without_a_usable_token_is_unavailable(body: bytes) -> None:
     assert caught.value.exit_status == 4
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+@each_row("status", [408, 425, 429, 500, 503])
 def test_a_server_in_trouble_is_unavailable(status: int) -> None:
     with pytest.raises(TokenUnavailable) as caught:
         answered(status, b"")
@@ -248,7 +248,7 @@ def test_a_server_in_trouble_is_unavailable(status: int) -> None:
     assert f"status {status}" in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "body", "shown"),
     [
         (201, b'{"access_token": "t"}', "status 201"),
@@ -272,7 +272,7 @@ def test_what_is_not_about_the_client_does_not_blame_it(
     assert caught.value.why.endswith(shown)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "body"),
     [
         (400, b""),
@@ -287,7 +287,7 @@ def test_what_is_about_the_client_says_so(status: int, body: bytes) -> None:
         answered(status, body)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("body", "shown"),
     [
         (b'{"error": "invalid_client"}', "answered 401 invalid_client"),
@@ -303,7 +303,7 @@ def test_a_refusal_shows_the_code_and_nothing_else_of_the_answer(body: bytes, sh
     assert (caught.value.code, caught.value.exit_status) == ("token-refused", 1)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@each_row("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_with_the_secret(status: int) -> None:
     """Nor is a token taken that comes with it."""
     with (

@@ -7,6 +7,7 @@ from aperio_plugin._generated.aperio.plugin.v1 import connector_pb2
 from google.protobuf.message import DecodeError
 
 from aperio_cli.host.calls.salvaging import salvage
+from tests.rows import each_row
 
 HALF = b"\xed\xa0\xbd"
 """Half of a surrogate pair, as some makers of messages write it."""
@@ -34,7 +35,7 @@ def broken(mark: bytes) -> bytes:
     return parts[0] + mark + parts[1] + HALF + parts[2] + mark + parts[3]
 
 
-@pytest.mark.parametrize("mark", [b"AAA", b"BBB", b"CCC", b"GGG"])
+@each_row("mark", [b"AAA", b"BBB", b"CCC", b"GGG"])
 def test_a_text_that_is_not_utf_8_makes_a_dead_letter_of_its_own_event(mark: bytes) -> None:
     with pytest.raises(DecodeError):
         connector_pb2.SyncEvent.FromString(broken(mark))
@@ -59,7 +60,7 @@ def test_a_name_that_is_not_utf_8_is_mended_visibly(mark: bytes, field: str) -> 
     assert list(batch.batch.events) == [event(0), mended, event(2)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"",
@@ -106,7 +107,7 @@ def broken_in_the_second(message: connector_pb2.SyncEvent, mark: bytes) -> bytes
     return first + mark + second + HALF + third
 
 
-@pytest.mark.parametrize("mark", [b"AAA", b"BBB", b"CCC"])
+@each_row("mark", [b"AAA", b"BBB", b"CCC"])
 def test_a_finding_that_is_not_utf_8_does_not_cost_those_beside_it(mark: bytes) -> None:
     message = connector_pb2.SyncEvent()
     message.findings.findings.extend([finding(0), finding(1)])

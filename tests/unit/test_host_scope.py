@@ -11,6 +11,7 @@ from aperio_plugin.wire import connector_pb2
 from aperio_cli.commands.plugin.scope import read_scope
 from aperio_cli.errors.usage import UsageError
 from aperio_cli.host.calls.scope import SyncScope, require_understood
+from tests.rows import each_row
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -28,7 +29,7 @@ EVERY = schema(
 OPEN = schema("event-types", event_types=["box.login", "box.*"])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("scope", "declared"),
     [
         (SyncScope(), schema()),
@@ -41,7 +42,7 @@ def test_what_a_connector_declares_it_is_asked_for(scope: SyncScope, declared: A
     require_understood(scope, declared, "`acme/box`")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("scope", "declared", "what", "why"),
     [
         (
@@ -86,7 +87,7 @@ def test_each_choice_has_a_key_of_its_own_whatever_the_order() -> None:
     assert SyncScope(MONDAY, ("b", "a", "b")).key == "a,b"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("typed", "read"),
     [
         ("", None),
@@ -99,9 +100,7 @@ def test_a_day_begins_in_utc_and_a_time_says_its_zone(typed: str, read: datetime
     assert read_scope(typed, ["s"], ["t"]) == SyncScope(read, ("s",), ("t",))
 
 
-@pytest.mark.parametrize(
-    "typed", ["yesterday", "2026-02-30", "2026-01-05T09:00:00", "0", "٢٠٢٦-01-05"]
-)
+@each_row("typed", ["yesterday", "2026-02-30", "2026-01-05T09:00:00", "0", "٢٠٢٦-01-05"])
 def test_a_time_that_is_none_is_refused_with_one_that_would_do(typed: str) -> None:
     with pytest.raises(UsageError, match="`--from` is no time") as caught:
         read_scope(typed, [], [])

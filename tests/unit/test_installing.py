@@ -68,7 +68,7 @@ from tests.builders import (
     write_artifact,
 )
 from tests.killing import die, files_of, left_at_each_line, stopped_at
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 from tests.trust import (
     HOSTED_BUILDER,
     REPOSITORY,
@@ -533,7 +533,7 @@ def test_choose_interpreter_looks_at_no_other_when_some_are_configured(tmp_path:
         choose_interpreter((TAG,), [str(tmp_path / "none")], subject="x")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "named"),
     [
         (answer(libc=None), "musl"),

@@ -9,6 +9,7 @@ import pytest
 
 from aperio_cli.host.calls import json_text
 from aperio_cli.host.calls.json_text import one_line_object
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,14 +109,14 @@ def said_of(data: bytes) -> str:
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("data", ACCEPTED, ids=lambda data: repr(data[:30]))
+@each_row("data", ACCEPTED, ids=lambda data: repr(data[:30]))
 def test_an_object_passes_with_its_own_digits_and_escapes(data: bytes) -> None:
     expected = data.decode().replace("\r", " ").replace("\n", " ").replace("\x85", "\\u0085")
     assert one_line_object(data).decode() == expected
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize(("data", "why"), REFUSED.items(), ids=lambda one: repr(one[:30]))
+@each_row(("data", "why"), REFUSED.items(), ids=lambda one: repr(one[:30]))
 def test_what_is_no_object_is_refused_in_the_same_words(data: bytes, why: str) -> None:
     said = said_of(data)
     assert said.startswith("refused: ")

@@ -34,7 +34,7 @@ from tests.builders import (
     signer,
     write_artifact,
 )
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +205,7 @@ def test_lock_file_that_was_changed_is_refused_by_line_and_with_a_way_out(name: 
     assert caught.value.next
 
 
-@pytest.mark.parametrize(
+@each_row(
     "benign",
     [
         lambda text: text.replace("\n", "\r\n"),

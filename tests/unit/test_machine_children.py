@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aperio_cli.machine.children import ChildFailed, ask_child, run_child
+from tests.rows import each_row
 
 DEADLINE_S = 30.0
 
@@ -71,10 +72,8 @@ def test_output_and_errors_may_share_a_file(tmp_path: Path) -> None:
     assert (status, output.read_text()) == (0, "one\ntwo\n")
 
 
-@pytest.mark.parametrize("missing", ["", "pidfd_open"])
-@pytest.mark.parametrize(
-    ("program", "status"), [("", 0), ("import sys; sys.exit(3)", 3), ("input()", 1)]
-)
+@each_row("missing", ["", "pidfd_open"])
+@each_row(("program", "status"), [("", 0), ("import sys; sys.exit(3)", 3), ("input()", 1)])
 def test_a_child_ends_the_same_with_and_without_process_descriptors(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

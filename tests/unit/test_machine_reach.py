@@ -33,6 +33,7 @@ from tests.go_projects import (
     use_module,
 )
 from tests.projects import HERE, make_project, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,7 @@ def a_run(project: Path, tmp_path: Path, **environment: str) -> GoRun:
 # ── how far ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("mark", [".git", ".hg", ".svn", ".jj", ".gitignore", ".github", "go.work"])
+@each_row("mark", [".git", ".hg", ".svn", ".jj", ".gitignore", ".github", "go.work"])
 def test_a_project_reaches_the_top_of_its_checkout(tmp_path: Path, mark: str) -> None:
     project = tmp_path / "mono/plugins/box"
     project.mkdir(parents=True)

@@ -22,6 +22,7 @@ from aperio_cli.errors.files import (
 )
 from aperio_cli.net.fetch import FetchRequest, fetch_bytes
 from aperio_cli.signing import client_environment, failures
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -267,7 +268,7 @@ def test_proxy_that_is_dead_is_named_and_not_asked_again(monkeypatch: pytest.Mon
         assert "secret" not in f"{error.what}{error.why}{error.next}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stated", "shown"),
     [
         ("http://me:secret@127.0.0.1:bad", "http://127.0.0.1:bad"),
@@ -322,8 +323,8 @@ def test_host_that_is_not_known_is_asked_once(monkeypatch: pytest.MonkeyPatch) -
         get()
 
 
-@pytest.mark.parametrize("ask", [get, ask_requests])
-@pytest.mark.parametrize(
+@each_row("ask", [get, ask_requests])
+@each_row(
     ("variable", "contents", "said"),
     [
         ("SSL_CERT_FILE", None, "No such file"),

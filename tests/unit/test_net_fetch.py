@@ -35,6 +35,7 @@ from aperio_cli.net.fetch import (
     place_of_url,
 )
 from tests.certificates import make_certificate
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -646,7 +647,7 @@ def test_messages_hide_what_may_be_secret_in_an_address() -> None:
         assert secret not in text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("source", "place"),
     [
         ("http://localhost:8080/x", Place.HERE),

@@ -16,6 +16,7 @@ from aperio_cli.signing.local.domain import open_domain
 from aperio_cli.store import listing
 from aperio_cli.store.checks import read_checks
 from aperio_cli.store.current import Current, read_current
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,14 +33,14 @@ def test_a_higher_number_is_a_later_aperio_s(found: object) -> None:
     assert not is_ours(found, 1)
 
 
-@pytest.mark.parametrize("found", ODD)
+@each_row("found", ODD)
 def test_what_no_aperio_writes_is_neither(found: object) -> None:
     assert not is_newer(found, 1)
     assert not is_ours(found, 1)
     assert is_ours(1, 1)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("found", "newer"),
     [
         ("a.b/v2", False), ("a.b/v3", True), ("a.b/v10", True), (f"a.b/v{'9' * 5000}", True),
@@ -104,7 +105,7 @@ READERS: dict[str, Callable[[Path, object], object]] = {
     "local domain": _domain,
     "managed.toml": _managed,
 }
-every_reader = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+every_reader = each_row("read", READERS.values(), ids=list(READERS))
 
 
 @every_reader
@@ -151,7 +152,7 @@ def _listed(home: Path, **stated: object) -> dict[str, Any]:
     return row
 
 
-@pytest.mark.parametrize("schema", [1, *LATER, *ODD])
+@each_row("schema", [1, *LATER, *ODD])
 def test_list_reads_records_as_all_commands_do(schema: object, tmp_path: Path) -> None:
     row = _listed(tmp_path, current=schema, checks=schema)
     is_known, is_later = is_ours(schema, 1), is_newer(schema, 1)
@@ -169,7 +170,7 @@ def _read_as_current(home: Path) -> Current | None:
         return None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("schema", "problem"),
     [
         ("aperio.receipt/v1", None), ("aperio.receipt/v2", "receipt-newer"),

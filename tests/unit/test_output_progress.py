@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import pytest
 
 from aperio_cli.output import Output
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +112,7 @@ def test_nothing_is_shown_where_it_is_not_wanted(
     assert terminal.close() == b""
 
 
-@pytest.mark.parametrize("forced", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
+@each_row("forced", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
 def test_nothing_is_shown_to_a_pipe_whatever_the_environment_says(
     monkeypatch: pytest.MonkeyPatch, forced: str
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from aperio_cli.paths import find_paths, find_program, runtime_base
 from tests.projects import write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,7 @@ def test_runtime_folder_that_is_a_link_does_not_count(runtime: Path) -> None:
     assert base(link) == Path("/tmp")
 
 
-@pytest.mark.parametrize("stated", ["", ".", "run", "/nonexistent/runtime", "/tmp/" + "x" * 60])
+@each_row("stated", ["", ".", "run", "/nonexistent/runtime", "/tmp/" + "x" * 60])
 def test_runtime_folder_that_is_none_does_not_count(stated: str) -> None:
     assert base(stated) == Path("/tmp")
 

@@ -18,6 +18,7 @@ from aperio_cli.models.publisher import (
     Signer,
 )
 from tests.builders import build_rule, build_signer, rule, signer, table
+from tests.rows import each_row
 from tests.trust import REPOSITORY, WORKFLOW
 
 BOX = PluginId("acme", "box-connector")
@@ -53,7 +54,7 @@ def test_rule_admits_exactly_whom_it_names() -> None:
     assert rule().admits(signer(), VERSION)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("change", "field"),
     [
         ({"domain": "public"}, "domain"),
@@ -69,7 +70,7 @@ def test_rule_names_the_one_field_that_differs(change: dict[str, str], field: st
     assert fields(rule(), signer(**change)) == [field]
 
 
-@pytest.mark.parametrize("blank", ["domain", "identity", "issuer"])
+@each_row("blank", ["domain", "identity", "issuer"])
 def test_rule_with_a_blank_admits_nobody_not_even_a_blank(blank: str) -> None:
     stated, found = rule(**{blank: ""}), signer(**{blank: ""})
     [difference] = stated.differences(found, VERSION)
@@ -117,12 +118,12 @@ def test_rule_admits_the_build_of_the_version_that_it_names() -> None:
     assert fields(build_rule(), build_signer()) == []
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
+@each_row("claim", CLAIMS)
 def test_rule_compares_every_claim_of_a_build(claim: str) -> None:
     assert fields(build_rule(), build_signer(**{claim: "other"})) == [claim]
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
+@each_row("claim", CLAIMS)
 def test_rule_admits_no_build_whose_certificate_lacks_a_claim(claim: str) -> None:
     found = build_signer()
     silent = replace(found, claims=tuple(pair for pair in found.claims if pair[0] != claim))
@@ -131,7 +132,7 @@ def test_rule_admits_no_build_whose_certificate_lacks_a_claim(claim: str) -> Non
     assert fields(build_rule(), build_signer(**{claim: ""})) == [claim]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("blank", "claims"),
     [
         ("repository_id", ["source_repository_identifier"]),
@@ -195,7 +196,7 @@ def test_gitlab_puts_two_slashes_before_the_workflow() -> None:
 # ── dates ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("valid_from", "valid_until", "is_admitted"),
     [
         ("2026-01-02T03:04:05Z", "", True),
@@ -217,7 +218,7 @@ def test_rule_holds_for_signatures_of_its_days(
 # ── which rules are about a plugin ────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("change", "is_about"),
     [
         ({"namespace": "*"}, True),
@@ -255,8 +256,8 @@ def test_policy_of_a_closed_namespace_has_no_rules() -> None:
 # ── what is required ──────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("machine", ["signed", "verified"])
-@pytest.mark.parametrize("own", ["signed", "verified"])
+@each_row("machine", ["signed", "verified"])
+@each_row("own", ["signed", "verified"])
 def test_policy_requires_the_stricter_of_machine_and_organization(machine: str, own: str) -> None:
     policy = Policy(require=machine, organizations=(("acme-prod", own),))
     stricter = "verified" if "verified" in {machine, own} else "signed"
@@ -269,7 +270,7 @@ def exception(**changes: Any) -> PolicyException:
     return replace(stated, **changes)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("change", "today", "is_about"),
     [
         ({}, "2026-06-30", True),
@@ -335,7 +336,7 @@ def test_releases_of_one_workflow_have_one_lineage_and_one_name() -> None:
     assert first.name == second.name == f"{REPOSITORY}/{WORKFLOW}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change",
     [
         {"source_repository_identifier": "666"},
@@ -348,7 +349,7 @@ def test_lineage_tells_builds_apart_that_somebody_else_made(change: dict[str, st
     assert build_signer(**change).lineage != build_signer().lineage
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change", [{"domain": "staging"}, {"issuer": "https://other"}, {"identity": "alice@local.evil"}]
 )
 def test_lineage_of_a_person_is_domain_issuer_and_identity(change: dict[str, str]) -> None:
@@ -372,7 +373,7 @@ def test_signer_reads_back_from_its_document() -> None:
     assert Signer.from_json(table(build_signer().to_json())) == build_signer()
 
 
-@pytest.mark.parametrize("missing", ["domain", "identity", "issuer", "signed_at", "claims"])
+@each_row("missing", ["domain", "identity", "issuer", "signed_at", "claims"])
 def test_signer_is_not_read_from_a_damaged_document(missing: str) -> None:
     document = signer().to_json()
     del document[missing]
@@ -411,7 +412,7 @@ def test_rule_reads_back_from_toml(stated: PublisherRule) -> None:
     assert tomllib.loads(stated.to_toml()) == {"publishers": [stated.to_json()]}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("demands", "is_any"),
     [
         (Demands(), False),

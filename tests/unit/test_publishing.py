@@ -38,6 +38,7 @@ from tests.builders import (
     write_artifact,
 )
 from tests.contract import v1_reader
+from tests.rows import each_row
 from tests.simulators.guarded import Guarded
 from tests.trust import IDENTITY, new_domain
 
@@ -129,7 +130,7 @@ def test_init_refuses_a_folder_that_is_not_empty(tmp_path: Path, name: str) -> N
     assert caught.value.exit_status == 1
 
 
-@pytest.mark.parametrize("contents", [None, b"", b"{}", b"[]", b'{"schema": "other"}', b"\xff"])
+@each_row("contents", [None, b"", b"{}", b"[]", b'{"schema": "other"}', b"\xff"])
 def test_folder_that_is_no_source_is_refused(tmp_path: Path, contents: bytes | None) -> None:
     if contents is not None:
         (tmp_path / "aperio-registry.json").write_bytes(contents)

@@ -23,7 +23,7 @@ from aperio_cli.models.reading import (
     read_yaml,
     require_few_members,
 )
-from tests.rows import for_each, for_rows
+from tests.rows import each_row, for_each, for_rows
 
 BOUNDS = Bounds(1024 * 1024, depth=8, members=50_000)
 Read = Callable[[bytes, Bounds], Any]
@@ -111,7 +111,7 @@ def test_hostile_document_is_refused(read: Read, data: bytes, why: str) -> None:
         read(data, BOUNDS)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("read", "data", "value"),
     [
         (read_json, b'\xef\xbb\xbf{"a": [1, -2.5, true, null]}', {"a": [1, -2.5, True, None]}),
@@ -164,7 +164,7 @@ def test_place_of_a_fault_shows_nothing_of_the_contents() -> None:
     assert caught.value.place == "it is not JSON from line 1, column 7"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("parse", "data"),
     [(parse_json, b"[]"), (parse_json, b"1"), (parse_yaml, b""), (parse_toml, b"=")],
 )

@@ -51,7 +51,7 @@ from tests.builders import (
     signer,
     table,
 )
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -362,8 +362,8 @@ def test_keys_of_a_later_release_are_ignored_wherever_they_stand() -> None:
     assert parse(later) == FULL
 
 
-@pytest.mark.parametrize("schema", ["aperio.receipt/v2", "aperio.receipt/v10"])
-@pytest.mark.parametrize("read", [Receipt.parse, Precedent.parse])
+@each_row("schema", ["aperio.receipt/v2", "aperio.receipt/v10"])
+@each_row("read", [Receipt.parse, Precedent.parse])
 def test_receipt_of_a_newer_schema_says_so_and_asks_for_no_removal(
     schema: str, read: Callable[[bytes, Path], object]
 ) -> None:
@@ -440,7 +440,7 @@ def test_damaged_receipt_is_refused_and_its_key_named(damage: dict[str, Any]) ->
     assert str(FOLDER / "receipt.json") in caught.value.what
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"5", b"\xff", b"[" * 100_000])
+@each_row("data", [b"", b"{", b"[]", b"5", b"\xff", b"[" * 100_000])
 def test_receipt_that_is_no_document_is_refused(data: bytes) -> None:
     with pytest.raises(ReceiptInvalid):
         Receipt.parse(data, FOLDER)
@@ -460,7 +460,7 @@ def test_a_message_names_the_place_in_a_list() -> None:
     assert "`proof.attestations[0].signer.issuer`" in caught.value.why
 
 
-@pytest.mark.parametrize("odd", [["true"], {}, "yes", 1])
+@each_row("odd", [["true"], {}, "yes", 1])
 def test_state_of_a_manifest_is_a_truth_value_or_refused(odd: object) -> None:
     with pytest.raises(ValueError, match=r"manifest\.state: "):
         Manifest.from_record(table({"manifest": manifest().to_json() | {"state": odd}}))

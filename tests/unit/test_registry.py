@@ -35,6 +35,7 @@ from tests.builders import (
     registry_folder,
     unchanged,
 )
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from aperio_cli.models.offer import Offer
@@ -63,7 +64,7 @@ def test_resolve_gives_the_offer_of_a_folder(tmp_path: Path) -> None:
     assert found.source == f"{tmp_path / 'registry'} (unchecked index)"
 
 
-@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/plugins.json"])
+@each_row("form", ["{}", "file://{}", "{}/plugins.json"])
 def test_open_registry_reads_every_way_to_write_a_folder(tmp_path: Path, form: str) -> None:
     folder = registry_folder(tmp_path / "a registry")
     text = form.format(str(folder).replace(" ", "%20") if form.startswith("file") else folder)
@@ -172,7 +173,7 @@ def test_open_registry_refuses_when_none_is_configured(tmp_path: Path) -> None:
     assert any("[[registries]]" in step for step in caught.value.next)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "address",
     [
         "https://registry.example.org/",
@@ -352,14 +353,14 @@ def behind_http(tmp_path: Path) -> HttpReader:
     return HttpReader("http://127.0.0.1:8080/", Downloads(tmp_path, offline=True))
 
 
-@pytest.mark.parametrize("url", ["https://[::1", "https://a:port/", "https:///x", "http:x"])
+@each_row("url", ["https://[::1", "https://a:port/", "https:///x", "http:x"])
 def test_location_in_an_index_that_is_no_address_is_refused(tmp_path: Path, url: str) -> None:
     for reader in (in_folder(tmp_path), behind_http(tmp_path)):
         with pytest.raises(IndexUnreadable, match="was not read"):
             reader.locate(url if reader.below else url.replace("http:x", "//[::1"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "location"),
     [
         ("a/b.tar.gz", "/srv/registry/a/b.tar.gz"),
@@ -373,7 +374,7 @@ def test_index_in_a_folder_points_into_it_and_to_other_machines(
     assert in_folder(tmp_path).locate(url) == location
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "location"),
     [
         ("a/b.tar.gz", "http://127.0.0.1:8080/a/b.tar.gz"),
@@ -408,8 +409,8 @@ UNCLEAR = [
 ]
 
 
-@pytest.mark.parametrize("host", [*HERE, *UNCLEAR])
-@pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
+@each_row("host", [*HERE, *UNCLEAR])
+@each_row("scheme", ["http", "https", "HTTP"])
 def test_index_in_a_folder_points_to_no_notation_of_this_machine(
     tmp_path: Path, scheme: str, host: str
 ) -> None:
@@ -417,14 +418,14 @@ def test_index_in_a_folder_points_to_no_notation_of_this_machine(
         in_folder(tmp_path).locate(f"{scheme}://{host}/x")
 
 
-@pytest.mark.parametrize("host", UNCLEAR)
+@each_row("host", UNCLEAR)
 def test_index_from_this_machine_hides_no_machine(tmp_path: Path, host: str) -> None:
     for url in (f"http://{host}/x", f"//{host}/x"):
         with pytest.raises(IndexUnreadable, match="was not read"):
             behind_http(tmp_path).locate(url)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "url",
     [
         "https://registry.example@127.0.0.1/x",
@@ -450,7 +451,7 @@ def test_location_that_only_looks_as_if_it_had_a_user_is_read(tmp_path: Path) ->
 # ── secrets in the registry's address ─────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "address",
     [
         "http://user:hunter2@127.0.0.1:9/",
@@ -462,7 +463,7 @@ def test_location_that_only_looks_as_if_it_had_a_user_is_read(tmp_path: Path) ->
         "http://user:x/hunter2@127.0.0.1:9/",
     ],
 )
-@pytest.mark.parametrize("is_configured", [False, True])
+@each_row("is_configured", [False, True])
 def test_address_that_holds_a_secret_is_refused_and_not_shown(
     tmp_path: Path, address: str, *, is_configured: bool
 ) -> None:

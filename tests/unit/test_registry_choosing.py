@@ -13,6 +13,7 @@ from aperio_cli.models.policy import Policy, PolicyException
 from aperio_cli.models.registry.plugin_file import VersionStatus
 from aperio_cli.registry.choosing import Candidate, Situation, admits_host, choose
 from tests.builders import ARM, LINUX, PLUGIN
+from tests.rows import each_row
 
 NOW = datetime(2026, 6, 10, tzinfo=UTC)
 
@@ -68,7 +69,7 @@ def test_what_a_registry_says_of_hosts_is_one_line() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("above", "policy", "verdict"),
     [
         (one("2.0.0-rc.1"), None, "pre-release"),
@@ -91,7 +92,7 @@ def test_version_is_passed_over_and_says_why(
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("above", "policy"),
     [
         (one("2.0.0"), None),
@@ -165,7 +166,7 @@ def test_revoked_version_is_taken_by_a_dated_exception_alone() -> None:
     assert chosen(gone, GOOD, policy=lifting("2026-06-10"))[-1] == ("1.0.0", "chosen")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("candidates", "policy", "code", "status_code"),
     [
         ([], None, "plugin-not-found", 1),
@@ -194,7 +195,7 @@ def test_none_is_refused_with_what_is_said_against_the_highest(
     assert error.next
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stated", "is_admitted"),
     [
         ("", True),

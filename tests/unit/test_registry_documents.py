@@ -21,7 +21,7 @@ from aperio_cli.models.registry.plugin_file import parse_plugin_file
 from aperio_cli.models.registry.publishers import parse_publishers
 from aperio_cli.models.registry.root import parse_root
 from aperio_cli.models.registry.shard import Shard, parse_shard
-from tests.rows import for_each, for_rows
+from tests.rows import each_row, for_each, for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,14 +144,14 @@ def refuses(kind: str, document: object) -> str:
 # ── all of them ───────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_unknown_keys_are_ignored_at_the_top(kind: str) -> None:
     document = KINDS[kind][1]
     assert read(kind, document | {"later": {"x": 1}}) == read(kind, document)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
+@each_row("kind", KINDS)
+@each_row(
     ("spoil", "said"),
     [
         (lambda text: text[:-1], "not JSON"),
@@ -178,7 +178,7 @@ def test_text_of_megabytes_is_refused_before_it_is_parsed(kind: str) -> None:
     assert "too large" in refuses(kind, KINDS[kind][1] | {"x": "y" * 16 * 1024 * 1024})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_another_version_of_the_format_is_told_apart(kind: str) -> None:
     with pytest.raises(IndexVersionUnknown) as caught:
         read(kind, {"version": 2})
@@ -362,9 +362,7 @@ def test_artifact_for_a_platform_of_the_future_is_left_out() -> None:
     assert [str(each.platform) for each in found.artifacts] == ["linux/amd64"]
 
 
-@pytest.mark.parametrize(
-    "url", ["artifacts/a_1.0.0~x.tar.gz", "https://a.example/b?c=d", "http://127.0.0.1:1/x"]
-)
+@each_row("url", ["artifacts/a_1.0.0~x.tar.gz", "https://a.example/b?c=d", "http://127.0.0.1:1/x"])
 def test_location_is_a_path_or_an_address(url: str) -> None:
     (found,) = read("plugin", plugin(versions=[version(artifacts=[artifact(url=url)])])).versions
     assert found.artifacts[0].url == url
@@ -425,7 +423,7 @@ def test_signer_with_a_key_of_the_future_is_left_out() -> None:
 # ── advisories ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("events", "inside", "outside"),
     [
         ([{"introduced": "0"}, {"fixed": "1.2.0"}], ["0.0.0-a", "1.1.9", "1.2.0-rc.1"], ["1.2.0"]),
@@ -469,7 +467,7 @@ def test_advisory_of_another_ecosystem_is_none_of_ours() -> None:
     assert found.affected == ()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("events", "said"),
     [
         ([{"fixed": "1.0.0"}], "where it was introduced"),

@@ -9,7 +9,7 @@ from aperio_cli.errors.registries import IndexUnreadable, IndexVersionUnknown
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.registry_index import SEED_PLATFORM, RegistryIndex, parse_detail
 from tests.builders import ARM, LINUX, index_bytes, index_entry, index_version
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 BOX = PluginId("acme", "box-connector")
 ARTIFACT = {"os": "linux", "arch": "arm64", "url": "arm.tar.gz", "sha256": "b" * 64, "size": 7}
@@ -76,7 +76,7 @@ def test_entry_of_an_unknown_kind_is_skipped_whatever_it_says() -> None:
     assert index.skipped == ("acme/new",)
 
 
-@pytest.mark.parametrize("version", [2, 0, "2", None, -1, [1], 1.5])
+@each_row("version", [2, 0, "2", None, -1, [1], 1.5])
 def test_index_of_another_version_is_refused(version: object) -> None:
     with pytest.raises(IndexVersionUnknown) as caught:
         parse(index_bytes(version=version))
@@ -93,7 +93,7 @@ def test_index_without_version_is_refused() -> None:
     assert "`version`" in refused(b'{"plugins": []}')
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "named"),
     [
         (b"", "not JSON"),
@@ -215,7 +215,7 @@ def test_detail_file_is_one_entry() -> None:
     assert parse_detail(json.dumps(index_entry()).encode(), where="x").id == BOX
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"id": "a/bc", "kind": "dashboard"}'])
+@each_row("data", [b"", b"{}", b"[]", b'{"id": "a/bc", "kind": "dashboard"}'])
 def test_detail_file_that_is_no_entry_is_refused(data: bytes) -> None:
     with pytest.raises(IndexUnreadable):
         parse_detail(data, where="x")

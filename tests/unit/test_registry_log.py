@@ -54,7 +54,7 @@ from aperio_cli.publishing.recording import (
     read_log,
 )
 from aperio_cli.registry.log import LogReader
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +140,7 @@ def test_every_edit_of_publishers_is_logged() -> None:
     assert len(set(details)) == 3
 
 
-@pytest.mark.parametrize(
+@each_row(
     "changes",
     [
         {"digest": Digest.of(b"other")},
@@ -168,7 +168,7 @@ def test_tree_that_was_not_stated_may_be_stated_later() -> None:
     assert log.index_of(entry()) == 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("known", "new"),
     [
         ("acme/box", "acme/b0x"), ("acme/b0x", "acme/box"), ("acme/all", "acme/a1l"),
@@ -199,7 +199,7 @@ def test_lookalikes_are_those_of_the_unicode_table_within_ascii() -> None:
 # ── entries ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "given",
     [
         entry(), entry(tree=""), StatusEntry(BOX, "1.0.0", REMOVED, None),
@@ -254,7 +254,7 @@ def _replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("file", "old", "new"),
     [
         ("entries.jsonl", '"version":"1.0.1"', '"version":"1.1.0"'),
@@ -320,7 +320,7 @@ def reader(log: RegistryLog, files: Served | None = None) -> LogReader:
     return LogReader("https://registry.example/", log.checkpoint, (files or served(log)).read)
 
 
-@pytest.mark.parametrize("count", [1, 2, TILE_WIDTH, TILE_WIDTH + 1, 700])
+@each_row("count", [1, 2, TILE_WIDTH, TILE_WIDTH + 1, 700])
 def test_what_the_log_has_is_proved(count: int) -> None:
     log = grown(*many(count))
     for number in {0, count // 2, count - 1}:
@@ -330,7 +330,7 @@ def test_what_the_log_has_is_proved(count: int) -> None:
         assert len(files.asked) <= 3
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("offered", "index"),
     [
         (entry(3, digest=Digest.of(b"evil")), 3),
@@ -368,7 +368,7 @@ def test_tile_that_was_changed_on_the_way_is_no_fork(path: str) -> None:
     assert "has not" in refused.value.why
 
 
-@pytest.mark.parametrize("before", [1, 2, 100, 255, 256, 257, 299])
+@each_row("before", [1, 2, 100, 255, 256, 257, 299])
 def test_log_that_goes_on_is_followed_and_a_fork_is_refused(before: int) -> None:
     known = grown(*many(before)).checkpoint
     log = grown(*many(300), log=grown(*many(before)))

@@ -16,6 +16,7 @@ from aperio_cli.registry.http import Downloads
 from aperio_cli.registry.looking import ASKED_S, look_at
 from tests.builders import registry_folder
 from tests.registries import MOMENT, Site, signed_rule
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +79,7 @@ def test_offline_nobody_is_asked_and_the_cache_still_told(tmp_path: Path, asked:
     assert "ended 2026-06-09T00:00:00Z; not asked" in found["text"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("rule", "problem"),
     [
         (RegistryRule("https://registry.example/"), "nobody is stated who signs it"),

@@ -53,6 +53,7 @@ from tests.registries import (
     signed_rule,
     version_entry,
 )
+from tests.rows import each_row
 from tests.trust import new_domain, root_of
 
 if TYPE_CHECKING:
@@ -639,7 +640,7 @@ def test_registry_points_to_no_address_that_there_cannot_be(
     assert client.resolve(rule).location == possible
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("index", "url", "is_allowed"),
     [
         ("https://registry.example/", "https://cdn.example/x", True),

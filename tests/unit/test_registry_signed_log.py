@@ -24,6 +24,7 @@ from aperio_cli.publishing.recording import RegistryLog
 from aperio_cli.publishing.serving import serving
 from aperio_cli.registry import http
 from tests.registries import Site, artifact_entry, plugin_entry, signed_rule, version_entry
+from tests.rows import each_row
 from tests.trust import new_domain
 from tests.unit.test_registry_log import WITNESSES, cosign
 from tests.unit.test_registry_signed import Client
@@ -277,7 +278,7 @@ def test_rule_states_witnesses_and_how_many_are_enough() -> None:
     assert found.to_json()["witnesses"] == keys
 
 
-@pytest.mark.parametrize(
+@each_row(
     "stated",
     [
         {"witnesses": ["witness.example"]},

@@ -18,6 +18,7 @@ from aperio_cli.host.calls.recording import Invoked, Recording
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, RUNNING, SUCCEEDED, RunReceipt, make_run_id
 from tests.descriptors import open_descriptors
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +133,7 @@ def test_several_are_kept_at_once_and_one_that_cannot_be_leaves_out_no_other(
     assert not open_descriptors() - before
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         b"",
@@ -160,7 +161,7 @@ def test_a_line_that_is_no_receipt_is_passed_over(tmp_path: Path, line: bytes) -
     assert receipts.newest(BOX) == (numbered(1), DONE)
 
 
-@pytest.mark.parametrize("holder", [None, "x", {}, {"pid": "1"}, {"pid": 2**40}, {"pid": -1}])
+@each_row("holder", [None, "x", {}, {"pid": "1"}, {"pid": 2**40}, {"pid": -1}])
 def test_a_run_of_nobody_has_failed(tmp_path: Path, holder: object) -> None:
     file = tmp_path / "acme" / "box.jsonl"
     file.parent.mkdir(mode=0o700)
@@ -213,7 +214,7 @@ def test_two_runs_have_two_ids() -> None:
     assert recording()[0].run_id != recording()[0].run_id
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("error", "code", "said"),
     [
         (DestinationUnavailable("`x` did not take 5"), "destination-unavailable", "did not take"),

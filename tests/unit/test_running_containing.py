@@ -14,6 +14,7 @@ from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.models.artifact import Interpreter
 from aperio_cli.running.containing import closed_part, given_folders, mode_of
 from tests.process.conftest import manifest
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +61,7 @@ def test_roots_plugins_write_to_their_own_users_folders_only(tmp_path: Path) -> 
     assert given_folders(WRITER, {"folder": str(others)}, NOBODYS) == (others,)
 
 
-@pytest.mark.parametrize("value", ["relative", "~/out", 5, "", "/a\0b"])
+@each_row("value", ["relative", "~/out", 5, "", "/a\0b"])
 def test_what_is_no_absolute_path_is_the_plugins_to_complain_about(value: object) -> None:
     assert given_folders(WRITER, {"folder": value}, MINE) == ()
 
@@ -83,7 +84,7 @@ def test_without_a_sandbox_nothing_has_to_be_given(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("site", "user", "shell", "mode"),
     [
         ("", "", "", "auto"),

@@ -14,6 +14,7 @@ from aperio_cli.commands.plugin import delivering
 from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.lines import BadLine
 from aperio_cli.running.delivering import _wait_s
+from tests.rows import each_row
 
 
 def read_all(data: bytes, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> list[object]:
@@ -42,7 +43,7 @@ def outbound(name: str, number: int = 1) -> Outbound:
     return Outbound(name, "event", line(name), "o", number)
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 7, 64, 65_536])
+@each_row("chunk_bytes", [1, 2, 3, 7, 64, 65_536])
 def test_lines_are_found_wherever_the_input_is_cut(
     chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +76,7 @@ def test_an_input_that_ends_inside_of_a_line_that_is_too_long_ends(
     assert isinstance(found, BadLine)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("asked_s", "wait_s"),
     [
         (0, 0), (-5, 0), (0.0001, 0.1), (0.1, 0.1), (2.5, 2.5), (366 * 86_400, 366 * 86_400),

@@ -15,6 +15,7 @@ from aperio_cli.errors.running import DestinationUnavailable, PluginReportedErro
 from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.keeping import CheckpointToStore, SyncSource
 from aperio_cli.running.delivering import Deliverer, Deliveries, DeliveryTask
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,7 @@ def stored(pattern: str, cursor: str = "o") -> tuple[Deliveries, list[str]]:
     return deliverer.tally, session.calls
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("pattern", "calls"),
     [
         ("", [""]),
@@ -133,7 +134,7 @@ def test_no_envelope_is_rejected_for_a_checkpoint_at_which_it_fails() -> None:
         stored("", "w")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "pattern",
     [
         "x" * MOST_IN_A_ROW,
@@ -149,7 +150,7 @@ def test_what_it_fails_at_is_rejected_while_it_takes_others(pattern: str) -> Non
     assert (tally.accepted, tally.rejected) == (pattern.count("o"), pattern.count("x"))
 
 
-@pytest.mark.parametrize("before", ["", "o", "xo" * 20, "o" * 8, "xr" * 5])
+@each_row("before", ["", "o", "xo" * 20, "o" * 8, "xr" * 5])
 def test_a_destination_that_fails_at_all_in_a_row_is_at_fault(before: str) -> None:
     """What it only rejects shows nothing."""
     with pytest.raises(PluginReportedError, match="it failed"):

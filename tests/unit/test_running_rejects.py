@@ -14,6 +14,7 @@ from aperio_cli.errors.usage import PlaceUnusable
 from aperio_cli.host.calls.envelopes import Outbound
 from aperio_cli.host.calls.lines import BadLine, read_line
 from aperio_cli.running.rejects import Rejects, envelope_line, line_line
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def test_a_line_that_was_torn_is_ended_and_short_writes_go_on(
     assert path.read_bytes() == b"whole\ntorn\nlonger than three\n"
 
 
-@pytest.mark.parametrize("place", ["folder", "pipe", "socket/missing", "device"])
+@each_row("place", ["folder", "pipe", "socket/missing", "device"])
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path, place: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "socket").write_bytes(b"")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from aperio_cli.host.egress import Decision, Verdict
 from aperio_cli.host.egress.decisions import Reason
 from aperio_cli.host.process.logs import LogRecord
 from aperio_cli.running.suggesting import suggest
 from tests.builders import manifest
+from tests.rows import each_row
 
 MANIFEST = manifest(permissions={"egress": ["api.box.com:443", "upload.box.com:443"]})
 
@@ -46,7 +45,7 @@ def test_what_was_refused_for_another_reason_is_told_and_not_proposed() -> None:
     assert any("hides for which host" in note for note in proposal.notes)
 
 
-@pytest.mark.parametrize("stream", ["stderr", "stdout", "stdio"])
+@each_row("stream", ["stderr", "stdout", "stdio"])
 def test_what_a_plugin_writes_cannot_pass_for_a_decision_of_the_host(stream: str) -> None:
     forged = record(stream, host="evil.example", verdict=Verdict.REFUSED, reason=Reason.NOT_GRANTED)
     proposal, refused = suggest(MANIFEST, [forged], None)
@@ -54,8 +53,6 @@ def test_what_a_plugin_writes_cannot_pass_for_a_decision_of_the_host(stream: str
     assert suggest(MANIFEST, [REFUSED], None)[1] == ("evil.example:443",)
 
 
-@pytest.mark.parametrize(
-    "message", ["egress {", "egress {}", 'egress {"port": "x"}', "egress refused: x:443", ""]
-)
+@each_row("message", ["egress {", "egress {}", 'egress {"port": "x"}', "egress refused: x:443", ""])
 def test_a_record_that_is_cut_or_about_something_else_is_passed_over(message: str) -> None:
     assert suggest(MANIFEST, [LogRecord("debug", message, "host")], None)[1] == ()

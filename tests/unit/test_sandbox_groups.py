@@ -12,6 +12,7 @@ from aperio_cli.host.sandbox import groups
 from aperio_cli.host.sandbox.interface import Counters
 from aperio_cli.host.sandbox.reaching import limits_reached
 from aperio_cli.models.limits import Limits
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -276,7 +277,7 @@ def test_a_mount_of_a_part_of_the_tree_is_understood(machine: Machine) -> None:
 # ── the words ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("counted", "words"),
     [
         (Counters(), []),

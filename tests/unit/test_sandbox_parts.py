@@ -14,6 +14,7 @@ from aperio_cli.host.sandbox.bubblewrap import Bubblewrap, Tools
 from aperio_cli.host.sandbox.interface import LIMITS, Confinement, Doorway, Level
 from aperio_cli.host.sandbox.unconfined import Unconfined
 from aperio_cli.host.sandbox.view import View, interpreter_places
+from tests.rows import each_row
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOWED, KILLED, ERROR = 0x7FFF0000, 0x80000000, 0x00050000
@@ -137,7 +138,7 @@ def test_view_survives_links_that_lead_in_a_circle(tmp_path: Path) -> None:
     assert "--ro-bind" not in view.arguments()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stated", "seen"),
     [
         ("/", "/"),
@@ -189,7 +190,7 @@ def program(folder: Path, name: str, mode: int = 0o755) -> None:
     (folder / name).chmod(mode)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("made", "mode", "remedy"),
     [
         ((), 0o755, "install bubblewrap"),
@@ -232,7 +233,7 @@ def test_a_persons_user_id_is_not_the_plugins(monkeypatch: pytest.MonkeyPatch) -
     assert choosing.choose_sandbox(plugin_uid=61001).owner == 61001
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("held", "is_enough"),
     [
         ("000001fffeffffff", True),

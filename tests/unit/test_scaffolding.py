@@ -18,7 +18,7 @@ from aperio_cli.errors.usage import PluginIdInvalid, UsageError
 from aperio_cli.models.digest import Digest
 from aperio_cli.scaffolding import ScaffoldRequest, derive_names, scaffold
 from tests.projects import SDK, TAG, snapshot, write
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 MODULE = "github.com/acme/aperio-plugin-box"
 FILES = {
@@ -266,7 +266,7 @@ def test_scaffold_follows_the_umask(here: Path) -> None:
     assert list(here.iterdir()) == [folder]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("module", "name", "provider", "class_name", "title"),
     [
         (MODULE, "box-connector", "BOX", "BoxConnector", "Box"),
@@ -292,7 +292,7 @@ def test_names_are_derived_from_the_module_path(
     assert (names.class_name, names.title) == (class_name, title)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("typed", "module"),
     [
         ("https://github.com/acme/aperio-plugin-box", MODULE),
@@ -348,7 +348,7 @@ def test_an_owner_that_is_no_namespace_needs_one_to_be_named() -> None:
     assert derive_names(module, "acme").namespace == "acme"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("module", "kind", "name", "class_name"),
     [
         (MODULE, "remediation", "box-remediation", "BoxRemediation"),

@@ -7,6 +7,7 @@ import pytest
 from aperio_cli.errors.usage import NotFound
 from aperio_cli.scaffolding.go_sdk import FOLDER, go_sdk
 from tests.projects import ROOT, snapshot, write
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def test_sdk_refuses_a_folder_that_is_none(tmp_path: Path) -> None:
         go_sdk(tmp_path)
 
 
-@pytest.mark.parametrize("plugin", ["jsonl-file", "nats-jetstream", "aperio-postgres"])
+@each_row("plugin", ["jsonl-file", "nats-jetstream", "aperio-postgres"])
 def test_destination_of_ours_requires_what_the_sdk_requires(plugin: str) -> None:
     sdk = go_sdk()
     folder = ROOT / "plugins" / plugin

@@ -28,7 +28,7 @@ from aperio_cli.scaffolding.origin import (
 )
 from aperio_cli.scaffolding.wheel import Wheel, sdk_wheel
 from tests.projects import ROOT, WHEELS
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 from tests.simulators.ci import web
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def pins(text: str) -> dict[str, Pin]:
     return {pin.name: pin for pin in parse_lock(text.encode(), APERIO_LOCK).pins}
 
 
-@pytest.mark.parametrize("text", GOOD)
+@each_row("text", GOOD)
 def test_place_that_pins_aperio_is_taken(text: str) -> None:
     origin = parse_origin(text)
     assert (origin.stated, origin.is_locked) == (text, True)

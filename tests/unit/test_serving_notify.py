@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli.serving.notify import Notifier
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def test_a_manager_hears_of_a_whole_life(manager: tuple[socket.socket, str]) -> 
     assert heard(listening) == ["STOPPING=1", "STATUS=ending 3 plugins"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("environment", "seconds"),
     [
         ({}, None),
@@ -82,7 +83,7 @@ def test_a_watchdog_is_fed_when_it_is_about_this_process(
         assert heard(listening) == (["WATCHDOG=1"] if seconds else ["STATUS=at work"])
 
 
-@pytest.mark.parametrize("stated", ["", "relative", "vsock:2:5", "/not/there", "@nobody-is-here"])
+@each_row("stated", ["", "relative", "vsock:2:5", "/not/there", "@nobody-is-here"])
 def test_nobody_has_to_listen(stated: str) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": stated, "WATCHDOG_USEC": "1000000"})
     notifier.ready("x")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aperio_cli.serving.unit import STOP_S, WATCHDOG_S, Unit
+from tests.rows import each_row
 
 # What would take from plugins their sandbox, or from the host its plugins' control groups.
 FORBIDDEN = {
@@ -61,7 +62,7 @@ def test_systemd_takes_the_unit(unit: Unit, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.replace(str(file), "")) == (0, ""), unit.text()
 
 
-@pytest.mark.parametrize("unit", [ROOTS, SOMEBODYS, USERS], ids=["root", "somebody", "user"])
+@each_row("unit", [ROOTS, SOMEBODYS, USERS], ids=["root", "somebody", "user"])
 def test_a_unit_says_what_a_supervisor_needs(unit: Unit) -> None:
     stated = settings(unit)
     assert stated["Type"] == ["notify"]

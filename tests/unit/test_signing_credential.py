@@ -11,7 +11,7 @@ from aperio_cli import clock
 from aperio_cli.errors.trust import IdentityTokenInvalid
 from aperio_cli.signing.credential import MAX_TOKEN_BYTES, read_credential
 from tests.builders import signer
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 from tests.simulators.ci import claims
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_verified_address_counts_in_both_spellings(stated: object) -> None:
     assert credential.email == "release@acme.iam.gserviceaccount.com"
 
 
-@pytest.mark.parametrize("stated", [False, "yes", 1, ["true"], None])
+@each_row("stated", [False, "yes", 1, ["true"], None])
 def test_address_that_nobody_verified_does_not_count(stated: object) -> None:
     made = token(claims.person("https://login.acme.example", email_verified=stated))
     assert read_credential(made).email == ""
@@ -143,7 +143,7 @@ GARBAGE: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", GARBAGE)
+@each_row("case", GARBAGE)
 def test_garbage_is_refused_without_a_trace_of_it(case: str) -> None:
     given = GARBAGE[case](token(claims.github()))
     with pytest.raises(IdentityTokenInvalid) as caught:

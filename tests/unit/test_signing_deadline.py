@@ -7,6 +7,7 @@ import pytest
 
 from aperio_cli.errors.trust import SigningTimeout
 from aperio_cli.signing.deadline import within
+from tests.rows import each_row
 
 LONG_S = 30.0
 
@@ -27,7 +28,7 @@ def test_work_runs_in_another_thread_that_ends_with_the_process() -> None:
     assert thread.daemon
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), TimeoutError("mine"), KeyboardInterrupt()])
+@each_row("error", [ValueError("no"), TimeoutError("mine"), KeyboardInterrupt()])
 def test_error_of_the_work_comes_through_as_it_is(error: BaseException) -> None:
     def fail() -> None:
         raise error

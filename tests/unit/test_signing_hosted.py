@@ -27,6 +27,7 @@ from aperio_cli.signing.hosted import HostedDomain, Identification, open_hosted
 from aperio_cli.signing.local import server
 from aperio_cli.signing.local.authority import LeafIdentity
 from aperio_cli.signing.local.server import Reply
+from tests.rows import each_row
 from tests.simulators.ci import claims, github, issuers, provider, web
 from tests.simulators.ci.artifacts import NAME, artifact_at
 from tests.simulators.ci.google_machine import certificate
@@ -101,7 +102,7 @@ def test_configuration_that_cannot_sign_is_refused(case: str, private: Instance)
     assert "ClientTrustConfig" in caught.value.why
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 50_000, "\ufffd"])
+@each_row("text", ["", "{", "[]", "null", "[" * 50_000, "\ufffd"])
 def test_text_that_is_no_configuration_is_refused(text: str) -> None:
     with pytest.raises(TrustRootInvalid):
         open_hosted("private", text, Identification())
@@ -179,7 +180,7 @@ def test_no_interactive_login_in_ci_even_with_a_terminal(private: Instance) -> N
         opened(private, has_terminal=True, environment={"CI": "true"}).credential()
 
 
-@pytest.mark.parametrize("value", ["", "0", "false", "False"])
+@each_row("value", ["", "0", "false", "False"])
 def test_environment_that_denies_ci_is_none(value: str) -> None:
     assert ambient.current_service({"CI": value, "GITHUB_ACTIONS": value}) is None
 

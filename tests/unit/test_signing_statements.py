@@ -13,6 +13,7 @@ from aperio_cli.proving.signature import verify_signature
 from aperio_cli.proving.statement import parse_provenance
 from aperio_cli.signing import attestations_path, client, sign, statements
 from tests.builders import signer
+from tests.rows import each_row
 from tests.simulators.ci.artifacts import NAME, SBOM, artifact_at
 from tests.trust import IDENTITY, new_domain, root_of, snapshot
 
@@ -141,7 +142,7 @@ NOT_BUILDS = {
 }
 
 
-@pytest.mark.parametrize("case", NOT_BUILDS)
+@each_row("case", NOT_BUILDS)
 def test_provenance_without_a_services_word_claims_no_source(case: str) -> None:
     found = parse_provenance(statements.provenance(NOT_BUILDS[case]))
     assert found.builder == "https://local.aperio.invalid/builders/unattested"

@@ -23,6 +23,7 @@ from aperio_cli.host.supervising.life import (
     advance,
 )
 from aperio_cli.host.supervising.rules import MOST_COUNTED, Rules
+from tests.rows import each_row
 
 RULES: Final = Rules(
     first_delay_s=1,
@@ -166,7 +167,7 @@ def test_deaths_of_what_was_not_healthy_are_no_relapses_and_forgive_none() -> No
     assert [relapse(world, each) for each in deaths] == [0, 0, 0, 0, 1, 0]
 
 
-@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
+@each_row("chance", [0.0, 0.3, 1.0])
 def test_jitter_shortens_a_wait_and_never_beyond_its_part(chance: float) -> None:
     world = World().up()
     world.tell(Event.DIED, CRASH, chance)

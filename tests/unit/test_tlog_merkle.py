@@ -23,7 +23,7 @@ from aperio_cli.models.tlog.merkle import (
     leaf_hash,
     root_of_inclusion,
 )
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 ENTRIES = [
     bytes.fromhex(text)
@@ -86,7 +86,7 @@ def _subproof(m: int, leaves: list[bytes], *, b: bool) -> list[bytes]:
     return [*_subproof(m - k, leaves[k:], b=False), _mth(leaves[:k])]
 
 
-@pytest.mark.parametrize("size", range(len(ROOTS)))
+@each_row("size", range(len(ROOTS)))
 def test_root_is_the_published_one(size: int) -> None:
     assert Tree(map(leaf_hash, ENTRIES[:size])).root().hex() == ROOTS[size]
     assert Tree(map(leaf_hash, ENTRIES)).root(size).hex() == ROOTS[size]
@@ -191,7 +191,7 @@ def test_same_size_and_the_empty_log_need_no_proof() -> None:
         check_consistency(head, head, [head[1]])
 
 
-@pytest.mark.parametrize(("index", "size"), [(0, 0), (5, 5), (-1, 5)])
+@each_row(("index", "size"), [(0, 0), (5, 5), (-1, 5)])
 def test_leaf_outside_of_the_tree_has_no_proof(index: int, size: int) -> None:
     with pytest.raises(ValueError, match="no leaf"):
         inclusion_proof(index, size, TREE.node)

@@ -20,7 +20,7 @@ from aperio_cli.models.tlog.note import (
     cosigned_message,
 )
 from aperio_cli.models.tlog.proof import MAX_PROOF_BYTES, LogProof
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 # The example of golang.org/x/mod/sumdb/note, by its authors.
 PETER = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -104,7 +104,7 @@ def _log_key_signature() -> NoteSignature:
     return NoteSignature(WITNESS.name, WITNESS.key_id, SECRET.sign(CHECKPOINT.text.encode()))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "forged",
     [
         cosigned(text=CHECKPOINT.text.replace("5", "6")),
@@ -125,7 +125,7 @@ def test_signature_that_a_witness_did_not_make_is_refused(forged: NoteSignature)
         cosigned_by(note(cosigned(), forged), [WITNESS])
 
 
-@pytest.mark.parametrize(
+@each_row(
     "key",
     [
         "", "PeterNeumann", PETER.replace("c74f20a3", "c74f20a4"), PETER.replace("Peter", "Pater"),
@@ -160,7 +160,7 @@ def proof(index: int) -> LogProof:
     return LogProof(index, inclusion_proof(index, 5, TREE.node), note(cosigned()))
 
 
-@pytest.mark.parametrize("index", range(5))
+@each_row("index", range(5))
 def test_proof_comes_back_and_holds_for_its_entry_only(index: int) -> None:
     found = LogProof.parse(proof(index).to_bytes())
     assert found == proof(index)
@@ -181,7 +181,7 @@ def test_proof_of_the_only_entry_has_no_hashes() -> None:
     assert LogProof.parse(alone.to_bytes()).check(b"x") == only
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("old", "new"),
     [
         (b"@v1", b"@v2"), (b"index 3", b"index 03"), (b"index 3", b"index -3"),

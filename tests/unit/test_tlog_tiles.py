@@ -28,7 +28,7 @@ from aperio_cli.models.tlog.tiles import (
     tiles_of,
     tiles_over,
 )
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 MANY = 70_000  # the size of the specification's own example: levels 0, 1 and 2
 PATHS = {
@@ -55,7 +55,7 @@ def tiled(size: int) -> TiledTree:
     return TiledTree(size, lambda tile: files(size)[tile.path])
 
 
-@pytest.mark.parametrize(("tile", "path"), PATHS.items())
+@each_row(("tile", "path"), PATHS.items())
 def test_tile_stands_where_the_specification_says(tile: Tile, path: str) -> None:
     assert tile.path == path
     assert Tile.parse(path) == tile
@@ -80,7 +80,7 @@ def test_tree_of_70000_has_the_tiles_of_the_specification() -> None:
     assert [(t.index, t.width) for t in bundles_of(300)] == [(0, 256), (1, 44)]
 
 
-@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 65_535, 65_536, 65_537, MANY])
+@each_row("size", [1, 2, 255, 256, 257, 65_535, 65_536, 65_537, MANY])
 def test_tiles_alone_give_root_and_proofs(size: int) -> None:
     root = tree().root(size)
     assert tiled(size).root() == root
@@ -128,14 +128,14 @@ def test_tile_of_another_length_is_refused() -> None:
         short.inclusion_proof(0)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 255, 256])
+@each_row("count", [0, 1, 2, 255, 256])
 def test_entries_of_a_bundle_come_back(count: int) -> None:
     dice = random.Random(count)  # noqa: S311
     entries = [dice.randbytes(dice.choice([0, 1, 255, 256, 400])) for _ in range(count)]
     assert entries_in(bundle_data(entries), len(entries)) == entries
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "width"),
     [(b"", 1), (b"\0\1x", 2), (b"\0\1x\0\1y", 1), (b"\0\2x", 1), (b"\0", 1), (b"\0\1x\0", 1)],
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from aperio_cli.models.traceparent import (
     below,
     read_traceparent,
@@ -11,7 +9,7 @@ from aperio_cli.models.traceparent import (
     span_id,
     trace_id,
 )
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ONE = f"00-{TRACE}-{SPAN}-01"
@@ -46,7 +44,7 @@ def test_what_is_passed_on_is_the_runs_own_span_in_the_same_trace() -> None:
     assert below("", "run_1") == trace_id("") == ""
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
@@ -62,7 +60,7 @@ def test_a_state_is_passed_on_as_it_is(text: str) -> None:
     assert read_tracestate(text) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",

@@ -20,6 +20,7 @@ from aperio_cli.models.publisher import (
 )
 from aperio_cli.trust.proposing import Proposal, propose_rule
 from tests.builders import signer
+from tests.rows import each_row
 
 GITHUB = CiIdentity(
     "github", "https://github.com/acme/box", "123456", "789", ".github/workflows/release.yml",
@@ -66,20 +67,20 @@ def test_reusable_workflow_becomes_its_identity_and_the_callers_build() -> None:
     assert not rule.admits(build(GITHUB), "1.2.3")
 
 
-@pytest.mark.parametrize("claim", [OWNER_ID, REPOSITORY_ID, REPOSITORY_URI, RUNNER])
+@each_row("claim", [OWNER_ID, REPOSITORY_ID, REPOSITORY_URI, RUNNER])
 def test_rule_admits_no_build_with_another_claim(claim: str) -> None:
     rule = propose_rule(build(GITHUB), "1.2.3", Proposal("acme"))
     assert not rule.admits(build(GITHUB, **{claim: "another"}), "1.2.3")
 
 
-@pytest.mark.parametrize("claim", [OWNER_ID, REPOSITORY_ID, REPOSITORY_REF, REPOSITORY_URI, RUNNER])
+@each_row("claim", [OWNER_ID, REPOSITORY_ID, REPOSITORY_REF, REPOSITORY_URI, RUNNER])
 def test_build_without_a_claim_is_refused(claim: str) -> None:
     with pytest.raises(PublisherUnfit) as caught:
         propose_rule(build(GITHUB, **{claim: ""}), "1.2.3", Proposal("acme"))
     assert f"does not say {claim}" in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ref", "version"),
     [
         ("refs/heads/main", "1.2.3"),
@@ -103,7 +104,7 @@ def test_build_whose_ref_does_not_say_the_version_is_refused(ref: str, version: 
     assert "any version for every version" in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ref", "template"),
     [
         ("refs/tags/v1.2.3", "refs/tags/v{version}"),
@@ -137,7 +138,7 @@ def test_build_that_no_rule_could_mean_is_refused(claims: dict[str, str]) -> Non
         propose_rule(build(GITHUB, **claims), "1.2.3", Proposal("acme"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "proposal",
     [
         Proposal("Acme"),

@@ -27,6 +27,7 @@ from aperio_cli.trust.publisher_files import (
     verify_publisher_file,
 )
 from tests.builders import snapshot
+from tests.rows import each_row
 from tests.trust import (
     IDENTITY,
     REPOSITORY,
@@ -309,7 +310,7 @@ def test_signed_file_that_says_something_else_is_refused(
     assert named in publisher.refused().why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"",

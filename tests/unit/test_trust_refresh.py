@@ -17,6 +17,7 @@ from aperio_cli.trust import refresh
 from aperio_cli.trust.refresh import RefreshRequest, refresh_root
 from aperio_cli.trust.refreshed import RefreshedRoot, Versions
 from aperio_cli.trust.roots import RootRepository
+from tests.rows import each_row
 from tests.trust import new_domain
 from tests.tuf_repository import TufRepository, serving
 
@@ -211,7 +212,7 @@ def test_unforeseen_error_of_the_client_is_a_refusal(
 SEEN = Versions(5, 50, 40, 30)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("versions", "is_rollback"),
     [
         (SEEN, False),

@@ -27,6 +27,7 @@ from aperio_cli.models.tlog.tiles import Tile, tile_data
 from aperio_cli.registry.log import follow_log
 from aperio_cli.trust.registry_root import RootRequest, days_until, verify_root
 from tests.builders import unchanged
+from tests.rows import each_row
 from tests.trust import IDENTITY, Forge, new_domain, root_of
 from tests.unit.test_registry_documents import root
 
@@ -186,7 +187,7 @@ def test_root_that_counted_ends_all_the_same(client: Client) -> None:
     assert "1 day ago" in client.refuses(late, RegistryExpired)
 
 
-@pytest.mark.parametrize(("day", "left"), [(1, 30), (30, 1), (31, 0)])
+@each_row(("day", "left"), [(1, 30), (30, 1), (31, 0)])
 def test_days_left_are_whole_ones(day: int, left: int) -> None:
     stated = root(expires_at="2026-10-31T23:00:00Z", updated_at="2026-10-01T00:00:00Z")
     found = parse_root(json.dumps(stated).encode(), where="registry.json")

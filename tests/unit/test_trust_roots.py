@@ -31,6 +31,7 @@ from aperio_cli.trust.roots import (
     trusted_roots,
 )
 from tests.builders import unchanged
+from tests.rows import each_row
 from tests.trust import Forge, artifact_at, new_domain
 from tests.tuf_repository import TufRepository
 from tests.vendor_trust_roots import ROOT, TRUST_ROOTS, vendored
@@ -482,7 +483,7 @@ def test_domain_over_tuf_cannot_be_used_without_its_first_root(
         root_repository("acme", over_tuf(missing))
 
 
-@pytest.mark.parametrize("name", ["acme", "nonsense", "../x"])
+@each_row("name", ["acme", "nonsense", "../x"])
 def test_only_repositories_can_be_refreshed(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError) as error:
         root_repository(name, by_file(tmp_path / "root.json"))
@@ -556,7 +557,7 @@ def test_trust_config_is_refused_for_an_unknown_name(paths: Paths) -> None:
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("age", "text"),
     [
         (timedelta(days=21, hours=3), "21 days old"),
@@ -572,7 +573,7 @@ def test_age_is_told_in_days(age: timedelta, text: str) -> None:
     assert root_age(source, NOW) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("origin", "as_of", "text"),
     [
         ("file", "", "of unknown age"),

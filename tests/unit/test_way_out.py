@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from aperio_cli.host.egress import Decision, Reason, Verdict
 from aperio_cli.host.process.program import Program
 from aperio_cli.host.sandbox.interface import Counters
@@ -14,7 +12,7 @@ from aperio_cli.host.way_out import Egress, rules_for, stubs_of, told
 from aperio_cli.models.grant import OwnRule
 from aperio_cli.running.learning import Learned
 from tests.builders import manifest
-from tests.rows import for_rows
+from tests.rows import each_row, for_rows
 
 ASKED = {
     "egress": ["api.box.com:443", "*.boxcloud.com:443", "unused.box.com:443"],
@@ -76,7 +74,7 @@ def test_only_what_settings_plainly_name_on_this_machine_is_opened(
     assert [str(rule) for rule in stubs_of({"base_url": value})] == rules
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("reason", "helps"),
     [
         (Reason.NOT_GRANTED, "`aperio plugin grant acme/box --own evil.io:443`"),

@@ -23,6 +23,8 @@ from aperio_plugin._convert.events import batch_message, event_fields
 from aperio_plugin._convert.findings import finding_fields
 from aperio_plugin.connector import Event, Finding, FindingSeverity
 
+from tests.rows import each_row
+
 
 class _Text(str):
     """Says something else of itself than it holds."""
@@ -191,7 +193,7 @@ def _read(text: str | bytes) -> Any:
 
 
 @pytest.mark.usefixtures("encoder")
-@pytest.mark.parametrize(("record", "expected"), ENCODED.values(), ids=list(ENCODED))
+@each_row(("record", "expected"), ENCODED.values(), ids=list(ENCODED))
 def test_a_record_has_the_same_values_with_either_encoder(record: Any, expected: str) -> None:
     encoded: str = _fields(record)["record_json"].decode()
     assert " " not in encoded or " " in expected
@@ -199,7 +201,7 @@ def test_a_record_has_the_same_values_with_either_encoder(record: Any, expected:
 
 
 @pytest.mark.usefixtures("encoder")
-@pytest.mark.parametrize(("record", "why"), REFUSED.values(), ids=list(REFUSED))
+@each_row(("record", "why"), REFUSED.values(), ids=list(REFUSED))
 def test_what_has_no_json_is_refused_in_the_same_words(record: Any, why: str) -> None:
     with pytest.raises(errors.InvalidRecord, match=why):
         _fields(record)
@@ -222,7 +224,7 @@ class _Mapping(Mapping[str, Any]):
 
 
 @pytest.mark.usefixtures("encoder")
-@pytest.mark.parametrize("kind", [dict, UserDict, OrderedDict, MappingProxyType, _Mapping])
+@each_row("kind", [dict, UserDict, OrderedDict, MappingProxyType, _Mapping])
 def test_each_kind_of_mapping_may_have_the_same_levels(kind: Any) -> None:
     """512 of them, however many calls its reader takes for one."""
     inner = kind({})
@@ -260,8 +262,8 @@ class _Liar(str):
         return True
 
 
-@pytest.mark.parametrize("text", ["x" * 600, "\u00e9" * 400, "", "\ud800"])
-@pytest.mark.parametrize("name", ["source_event_id", "event_type"])
+@each_row("text", ["x" * 600, "\u00e9" * 400, "", "\ud800"])
+@each_row("name", ["source_event_id", "event_type"])
 def test_what_a_text_says_of_itself_does_not_count(name: str, text: str) -> None:
     """A host measures what comes; half a surrogate pair would take its batch with it."""
     for odd in (text, _Liar(text)):
@@ -274,8 +276,8 @@ def test_what_a_text_says_of_itself_does_not_count(name: str, text: str) -> None
     assert getattr(made, name) == "\u00e9"
 
 
-@pytest.mark.parametrize("text", ["x" * 600, "\u00e9" * 400, "", "\ud800"])
-@pytest.mark.parametrize("name", ["source_event_id", "rule_id", "title", "target"])
+@each_row("text", ["x" * 600, "\u00e9" * 400, "", "\ud800"])
+@each_row("name", ["source_event_id", "rule_id", "title", "target"])
 def test_what_a_text_of_a_finding_says_of_itself_does_not_count(name: str, text: str) -> None:
     stated: dict[str, Any] = {
         "rule_id": "x.y", "title": "t", "target": "t", "source_event_id": "e1",

@@ -18,6 +18,8 @@ import pytest
 from aperio_plugin import _launch
 from sdk_host import COOKIE, TIMEOUT_S, Launch, stop_by_signal
 
+from tests.rows import each_row
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -65,7 +67,7 @@ def test_a_client_certificate_that_is_none_is_refused_with_a_reason(launch: Laun
     assert plugin.stderr().count(b"\n") == 1
 
 
-@pytest.mark.parametrize("patched", ["threading", "thread", "queue", "select", "socket", ""])
+@each_row("patched", ["threading", "thread", "queue", "select", "socket", ""])
 def test_a_plugin_whose_threads_are_gevents_is_refused_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, patched: str
 ) -> None:
@@ -78,7 +80,7 @@ def test_a_plugin_whose_threads_are_gevents_is_refused_with_a_reason(
         _launch.require_threads()
 
 
-@pytest.mark.parametrize("patched", ["thread", "select", "socket", ""])
+@each_row("patched", ["thread", "select", "socket", ""])
 def test_a_plugin_whose_threads_are_eventlets_is_refused_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, patched: str
 ) -> None:
@@ -91,7 +93,7 @@ def test_a_plugin_whose_threads_are_eventlets_is_refused_with_a_reason(
         _launch.require_threads()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("offered", "served"),
     [("1", 1), ("7,1,3", 1), ("9,x", 1), ("", 1), (None, 1), ("x,,-1,٣", 1)],
 )

@@ -34,6 +34,8 @@ from aperio_plugin.connector import (
 from aperio_plugin.context import Config, Context, Token
 from aperio_plugin.testing import Harness, MemoryState
 
+from tests.rows import each_row
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -208,7 +210,7 @@ def test_findings_and_entries_are_what_the_host_receives() -> None:
     assert (checkpoint.findings_before, checkpoint.audit_log_before) == (1, 1)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("items", "why"),
     [
         ([replace(FINDING, rule_id="ms365.other")], "no check of the schema has this key"),
@@ -247,7 +249,7 @@ def test_resuming_names_the_findings_and_entries_that_a_checkpoint_loses() -> No
         Harness(Judging(sync)).resume_from_every_checkpoint()
 
 
-@pytest.mark.parametrize(
+@each_row(
     "odd",
     [
         {"title": 7},
@@ -341,7 +343,7 @@ def test_what_a_plugin_declares_can_be_asked_without_settings_that_it_needs() ->
     assert len(Harness(Demanding(_pages), config={"key": "k"}).sync().events) == 9
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("event", "why"),
     [
         ({"event_type": "z.y"}, "expected `x.` and a name"),
@@ -403,7 +405,7 @@ def test_a_call_of_another_kind_is_refused() -> None:
 # ── events ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "expected"),
     [
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
@@ -422,7 +424,7 @@ def test_a_time_is_kept(given: datetime | str | float, expected: datetime) -> No
 LIMIT = 1024 * 1024
 
 
-@pytest.mark.parametrize(
+@each_row(
     "values",
     [
         {"source_event_id": "i" * 512},
@@ -457,7 +459,7 @@ RECURSIVE: dict[str, Any] = {}
 RECURSIVE["self"] = RECURSIVE
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "reason"),
     [
         ({"source_event_id": ""}, "source_event_id is empty"),
@@ -518,7 +520,7 @@ def test_a_malformed_event_becomes_a_dead_letter_and_the_sync_goes_on(
     assert letter.code == "record-invalid"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "expected"),
     [
         ({"a": "\ud83d"}, b'{"a":"\\ud83d"}'),
@@ -538,7 +540,7 @@ def test_a_dead_letter_of_an_event_shows_what_it_was() -> None:
     assert letter.excerpt.startswith('{"a": Infinity, "b": "<class')
 
 
-@pytest.mark.parametrize("cursor", [b"x" * 65_537, "text", None])
+@each_row("cursor", [b"x" * 65_537, "text", None])
 def test_a_malformed_cursor_is_told(cursor: Any) -> None:
     result = Harness(_yielding(_event(), Checkpoint(cursor))).sync()
     assert len(result.events) == 1
@@ -568,7 +570,7 @@ def test_settings_are_read_by_type() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "read",
     [
         lambda config: config.text("n"),
@@ -594,7 +596,7 @@ def test_sleep_wakes_when_the_call_ends() -> None:
     assert isinstance(Harness(Scripted(sync)).sync().error, errors.Cancelled)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "auth", "reason"),
     [
         ((Field(key="Bad-Key", label=""),), declarations.NoAuth(), "lower-case"),
@@ -713,7 +715,7 @@ def local_key(envelope: Mapping[str, Any] | bytes) -> str:
     return destination.delivery_key(envelope, organization_id="local", destination_id="local")
 
 
-@pytest.mark.parametrize("given", [{"id": "1", "kind": "other"}, {"kind": "event"}, b"[]"])
+@each_row("given", [{"id": "1", "kind": "other"}, {"kind": "event"}, b"[]"])
 def test_what_is_no_envelope_is_not_delivered(given: Any) -> None:
     with pytest.raises(ValueError, match="expected"):
         Harness(Echo()).deliver([given])
@@ -837,7 +839,7 @@ def test_a_checkpoint_is_stored_with_its_envelopes_and_found_again() -> None:
     assert harness.position(destination.SyncSource("another/connector")) == destination.Position()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("flaw", "envelopes", "replaces", "said"),
     [
         ("early", [entry("a")], None, "stored, but 1 envelopes before it were not accepted"),

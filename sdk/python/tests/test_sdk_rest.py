@@ -18,6 +18,8 @@ from aperio_plugin.context import Config, Context
 from aperio_plugin.testing import MemoryState
 from aperio_plugin.times import parse_time
 
+from tests.rows import each_row
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -58,7 +60,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+@each_row("odd", ODD, ids=range(len(ODD)))
 def test_a_record_is_cut_out_as_it_was_written_and_spoils_no_other(odd: str) -> None:
     body = f' {{"deep":{"[" * 3000}{"]" * 3000},"list" : [ {{"a":1}} ,{odd},\n{{"b":2}}], "n":5}} '
     data = odd.encode(errors="surrogateescape")
@@ -79,7 +81,7 @@ def test_what_is_wrong_beside_the_list_spoils_no_record() -> None:
 
 
 @pytest.mark.usefixtures("reader")
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"",
@@ -175,7 +177,7 @@ def _record(fields: dict[str, Any]) -> Record:
     return records.split(json.dumps({"list": [fields]}).encode(), "list").records[0]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "reason"),
     [
         ({}, "id: expected text, received null or nothing"),
@@ -198,7 +200,7 @@ def test_a_field_of_another_type_is_named(fields: dict[str, Any], reason: str) -
     assert json.loads(item.record) == fields
 
 
-@pytest.mark.parametrize("actor", [None, {}, {"email": None}, "absent"])
+@each_row("actor", [None, {}, {"email": None}, "absent"])
 def test_what_may_be_missing_is_empty(actor: Any) -> None:
     fields = {"id": "1", "type": "t", "time": "2026-01-01T00:00:00Z", "actor": actor}
     if actor == "absent":
@@ -218,7 +220,7 @@ def _to_event(record: Record) -> Event:
     )
 
 
-@pytest.mark.parametrize("error", [KeyError("type"), TypeError("x"), ValueError("x"), IndexError()])
+@each_row("error", [KeyError("type"), TypeError("x"), ValueError("x"), IndexError()])
 def test_what_a_record_makes_a_plugin_raise_is_a_dead_letter(error: Exception) -> None:
     def fail(_record: Record) -> Event:
         raise error
@@ -340,7 +342,7 @@ def test_a_reply_is_read_whole() -> None:
     assert seen == ["GET /x?after=a+b", "GET /y", "POST /z body"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "answer",
     [
         b"",
@@ -367,7 +369,7 @@ def test_a_broken_answer_is_unavailable(answer: bytes) -> None:
     assert SECRET not in f"{caught.value!r} {caught.value.detail}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body", [b"", b"[]", b"7", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b'{"a":NaN}']
 )
 def test_a_body_that_is_no_object_is_unavailable(body: bytes) -> None:
@@ -375,7 +377,7 @@ def test_a_body_that_is_no_object_is_unavailable(body: bytes) -> None:
         _service(url).get("/").object()
 
 
-@pytest.mark.parametrize(
+@each_row(
     "answer",
     [
         b"",
@@ -411,9 +413,9 @@ def test_a_change_that_reached_nobody_was_not_made() -> None:
     assert not isinstance(caught.value, errors.ResultUnknown)
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize(
+@each_row("scheme", ["http", "https"])
+@each_row("method", ["GET", "POST"])
+@each_row(
     ("answer", "error", "said"),
     [
         ("403 not-granted", errors.PermissionDenied, "does not let this plugin connect"),
@@ -463,7 +465,7 @@ def test_a_change_was_not_sent_where_tls_did_not_begin() -> None:
     assert not isinstance(caught.value, errors.ResultUnknown)
 
 
-@pytest.mark.parametrize("target", [".", "..", "%2e", "%2E.", ".%2e"])
+@each_row("target", [".", "..", "%2e", "%2E.", ".%2e"])
 def test_a_name_that_leads_further_up_is_not_asked_for(target: str) -> None:
     with _served() as (url, seen), pytest.raises(errors.InvalidArgument, match="path"):
         _service(url).post(f"/v1/users/{target}/suspend")
@@ -485,7 +487,7 @@ def test_nobody_there_is_unavailable() -> None:
         _service(url).get("/")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "expected", "said"),
     [
         (401, errors.Unauthenticated, "the service does not accept the key"),
@@ -500,7 +502,7 @@ def test_a_status_has_a_meaning(status: int, expected: type[errors.PluginError],
         _service(url, refusals=refusals).get("/")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "waited"),
     [
         (_http(429), 1.0),
@@ -536,7 +538,7 @@ def test_a_long_wait_is_the_hosts(asked: str) -> None:
     assert diagnostics_of(caught.value).retry_after.seconds > 30
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "seconds"),
     [
         ("3", 3),
@@ -557,7 +559,7 @@ def test_any_wait_of_a_plugin_is_told_or_left_out(given: Any, seconds: float) ->
     assert told.HasField("retry_after") == (seconds != 0)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "address",
     [
         "http://example.com",
@@ -578,7 +580,7 @@ def test_an_address_that_would_expose_the_key_is_refused(address: str) -> None:
     assert caught.value.attribute == ("base_url",)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "why"),
     [
         ("http://example.com", "with http:// it may lead to this machine only"),
@@ -593,7 +595,7 @@ def test_an_address_is_refused_for_its_true_reason(address: str, why: str) -> No
     assert _service("http://127.0.0.1:8080")
 
 
-@pytest.mark.parametrize("value", ["key\n", "key\r", "k\x00ey", "\ufeffkey", "k\u2603", "k\x7f"])
+@each_row("value", ["key\n", "key\r", "k\x00ey", "\ufeffkey", "k\u2603", "k\x7f"])
 def test_a_header_that_cannot_carry_its_value_does_not_say_it(value: str) -> None:
     with pytest.raises(errors.InvalidConfig, match="Authorization") as caught:
         rest.Service(
@@ -627,7 +629,7 @@ def _sent(service: rest.Service, names: str) -> tuple[list[tuple[str, str, float
     return results, ""
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "expected"),
     [
         (_http(200), ("accepted", None)),

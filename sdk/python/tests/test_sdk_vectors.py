@@ -36,6 +36,8 @@ from aperio_plugin._services import Call
 from aperio_plugin.testing import Harness
 from google.protobuf import json_format
 
+from tests.rows import each_row
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -69,10 +71,10 @@ def expanded(value: Any) -> Any:
 
 
 def cases(name: str) -> list[Any]:
-    """The cases of a file, as pytest's parameters."""
+    """The cases of a file, each with its name."""
     document = expanded(json.loads((TESTDATA / name).read_text(encoding="utf-8")))
     assert document.keys() - {"fields"} == {"about", "cases"}
-    return [pytest.param(case, id=case["name"].replace(" ", "-")) for case in document["cases"]]
+    return list(document["cases"])
 
 
 def message(kind: type[Message], value: dict[str, Any]) -> Message:
@@ -195,7 +197,7 @@ def assert_letter(
 # ── events ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("case", cases("events.json"))
+@each_row("case", cases("events.json"))
 def test_an_event_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) -> None:
     values = dict(case["event"])
     raw = values.pop("record_raw", None)
@@ -222,7 +224,7 @@ def test_an_event_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) ->
     assert event == message(connector_pb2.Event, case["expect"])
 
 
-@pytest.mark.parametrize("case", cases("times.json"))
+@each_row("case", cases("times.json"))
 def test_a_time_has_one_meaning(case: dict[str, Any]) -> None:
     event = connector.Event(
         source_event_id="e1", event_type="x.y", occurred_at=case["text"], record=b"{}"
@@ -236,7 +238,7 @@ def test_a_time_has_one_meaning(case: dict[str, Any]) -> None:
     assert (came.occurred_at.seconds, came.occurred_at.nanos) == (case["seconds"], case["nanos"])
 
 
-@pytest.mark.parametrize("case", cases("retry_after.json"))
+@each_row("case", cases("retry_after.json"))
 def test_a_retry_after_has_one_meaning(case: dict[str, Any]) -> None:
     assert rest.retry_after_s(case["value"], 1_445_412_470) == case["seconds"]
 
@@ -247,7 +249,7 @@ def simple_event(**parts: Any) -> connector.Event:
     )
 
 
-@pytest.mark.parametrize("case", cases("checkpoints.json"))
+@each_row("case", cases("checkpoints.json"))
 def test_a_checkpoint_says_what_it_covers(case: dict[str, Any]) -> None:
     parts = {**case["checkpoint"], "cursor": case["checkpoint"]["cursor"].encode()}
     came, told = synced(lambda: iter([simple_event(), connector.Checkpoint(**parts)]))
@@ -296,7 +298,7 @@ def sync_request_of(wanted: Mapping[str, Any]) -> connector_pb2.SyncRequest:
     return request
 
 
-@pytest.mark.parametrize("case", cases("sync_requests.json"))
+@each_row("case", cases("sync_requests.json"))
 def test_a_request_for_a_sync_is_seen_or_refused(case: dict[str, Any]) -> None:
     streams = [{"name": name} for name in case["schema"].get("streams", ())]
     asked = Asked(schema_of({"provider": "X", "name": "X", **case["schema"], "streams": streams}))
@@ -311,7 +313,7 @@ def test_a_request_for_a_sync_is_seen_or_refused(case: dict[str, Any]) -> None:
         assert asked.seen == [case["expect"]]
 
 
-@pytest.mark.parametrize("case", cases("actors.json"))
+@each_row("case", cases("actors.json"))
 def test_a_text_of_an_actor_is_cut_visibly(case: dict[str, Any]) -> None:
     made = simple_event(actor=connector.Actor(id="u1", display_name=case["text"]))
     ((item,), told) = synced(lambda: iter([made]))
@@ -320,7 +322,7 @@ def test_a_text_of_an_actor_is_cut_visibly(case: dict[str, Any]) -> None:
     assert (came.actor.id, came.actor.display_name) == ("u1", case["expect"])
 
 
-@pytest.mark.parametrize("case", cases("nul.json"))
+@each_row("case", cases("nul.json"))
 def test_a_record_with_nul_passes_and_is_told(case: dict[str, Any]) -> None:
     made = simple_event(record=case["record"].encode())
     plugin = Scripted(
@@ -331,7 +333,7 @@ def test_a_record_with_nul_passes_and_is_told(case: dict[str, Any]) -> None:
     assert bool(result.doubts) is case["has_nul"]
 
 
-@pytest.mark.parametrize("case", cases("limits.json"))
+@each_row("case", cases("limits.json"))
 def test_an_event_passes_up_to_its_limits(case: dict[str, Any]) -> None:
     values = dict(case["event"])
     values["record"] = values["record"].encode()
@@ -369,7 +371,7 @@ def assert_object(data: bytes, case: dict[str, Any], name: str) -> None:
         assert (json.loads(data) if data else None) == case.get(name)
 
 
-@pytest.mark.parametrize("case", cases("findings.json"))
+@each_row("case", cases("findings.json"))
 def test_a_finding_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) -> None:
     values = authored(case["finding"], "evidence")
     values["severity"] = severity_of(values["severity"])
@@ -390,7 +392,7 @@ def test_a_finding_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) -
     assert finding == message(connector_pb2.Finding, case["expect"])
 
 
-@pytest.mark.parametrize("case", cases("audit_log.json"))
+@each_row("case", cases("audit_log.json"))
 def test_an_audit_log_entry_is_passed_on_or_becomes_a_dead_letter(case: dict[str, Any]) -> None:
     values = authored(case["entry"], "record")
 
@@ -498,7 +500,7 @@ def wanted_description(value: Any) -> str:
     return f"progress {told.get('done', 0)}/{told.get('total', 0)} {told['message']}"
 
 
-@pytest.mark.parametrize("case", cases("batches.json"))
+@each_row("case", cases("batches.json"))
 def test_a_sync_becomes_messages(case: dict[str, Any]) -> None:
     received = Received()
     came, told = synced(lambda: produced(case["items"], received), received.add)
@@ -511,7 +513,7 @@ def test_a_sync_becomes_messages(case: dict[str, Any]) -> None:
 # ── dead letters ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("case", cases("dead_letters.json"))
+@each_row("case", cases("dead_letters.json"))
 def test_a_dead_letter_always_passes(case: dict[str, Any]) -> None:
     values = dict(case["letter"])
     if "record_hex" in values:
@@ -525,7 +527,7 @@ def test_a_dead_letter_always_passes(case: dict[str, Any]) -> None:
 # ── errors and diagnostics ────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("case", cases("errors.json"))
+@each_row("case", cases("errors.json"))
 def test_an_error_becomes_a_status_with_diagnostics(case: dict[str, Any]) -> None:
     def fail(*_arguments: object) -> None:
         raise error_of(case["error"])
@@ -551,7 +553,7 @@ def test_every_error_of_the_sdk_is_in_the_scenarios() -> None:
     assert set(told) == set(CAUSES)
 
 
-@pytest.mark.parametrize("case", cases("diagnostics.json"))
+@each_row("case", cases("diagnostics.json"))
 def test_a_diagnostic_is_passed_on(case: dict[str, Any]) -> None:
     result = connector.TestResult(ok=True, diagnostics=(diagnostic_of(case["diagnostic"]),))
     service = ConnectorService(Scripted(test_connection=lambda _context: result))
@@ -628,7 +630,7 @@ def declared(case: Mapping[str, Any]) -> Any:
     return call(DestinationService(delivering), "Capabilities", request)
 
 
-@pytest.mark.parametrize("case", cases("declarations.json"))
+@each_row("case", cases("declarations.json"))
 def test_a_declaration_becomes_a_message(
     case: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -717,7 +719,7 @@ def execute_request(values: Mapping[str, Any]) -> remediation_pb2.ExecuteRequest
     )
 
 
-@pytest.mark.parametrize("case", cases("idempotency.json"))
+@each_row("case", cases("idempotency.json"))
 def test_an_action_is_executed_once(case: dict[str, Any]) -> None:
     acting = Acting(ACTIONS)
     service = RemediationService(acting)
@@ -765,7 +767,7 @@ class Delivering(destination.Destination):
             raise error_of(self._raises)
 
 
-@pytest.mark.parametrize("case", cases("deliveries.json"))
+@each_row("case", cases("deliveries.json"))
 def test_every_envelope_has_a_result(case: dict[str, Any]) -> None:
     capabilities = destination.Capabilities(provider="X", name="X", streams=())
     service = DestinationService(Delivering(case["answers"], case.get("raises"), capabilities))
@@ -835,7 +837,7 @@ def keeping_service(case: Mapping[str, Any]) -> tuple[Keeping, DestinationServic
     return plugin, DestinationService(plugin if case.get("keeps", True) else plain)
 
 
-@pytest.mark.parametrize("case", cases("positions.json"))
+@each_row("case", cases("positions.json"))
 def test_a_destination_says_where_it_is_in_a_sync(case: dict[str, Any]) -> None:
     plugin, service = keeping_service(case)
     source = destination_pb2.SyncSource(**case["source"])
@@ -850,7 +852,7 @@ def test_a_destination_says_where_it_is_in_a_sync(case: dict[str, Any]) -> None:
         assert plugin.seen == [case["source"]]
 
 
-@pytest.mark.parametrize("case", cases("stored_checkpoints.json"))
+@each_row("case", cases("stored_checkpoints.json"))
 def test_a_checkpoint_goes_with_its_envelopes(case: dict[str, Any]) -> None:
     plugin, service = keeping_service(case)
     envelopes = [
@@ -874,7 +876,7 @@ def test_a_checkpoint_goes_with_its_envelopes(case: dict[str, Any]) -> None:
 # ── settings ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("case", cases("settings.json"))
+@each_row("case", cases("settings.json"))
 def test_a_setting_is_read_or_refused(case: dict[str, Any]) -> None:
     got: list[Any] = []
 
@@ -905,7 +907,7 @@ def test_a_setting_is_read_or_refused(case: dict[str, Any]) -> None:
 # ── deliveries ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("case", cases("delivery_keys.json"))
+@each_row("case", cases("delivery_keys.json"))
 def test_an_envelope_has_one_delivery_key(case: dict[str, Any]) -> None:
     call = {key: case[key] for key in ("organization_id", "destination_id")}
     if "error" in case:
@@ -931,7 +933,7 @@ def test_what_cannot_be_read_has_no_delivery_key(data: bytes) -> None:
 ENVELOPE = destination.Envelope("e1", destination.Stream.EVENT, b"{}")
 
 
-@pytest.mark.parametrize("case", cases("request_failures.json"))
+@each_row("case", cases("request_failures.json"))
 def test_a_request_that_failed_has_a_meaning_for_its_envelope(case: dict[str, Any]) -> None:
     error = error_of(case["error"])
     assert isinstance(error, errors.PluginError)
@@ -948,12 +950,12 @@ def test_a_request_that_failed_has_a_meaning_for_its_envelope(case: dict[str, An
     assert result.diagnostic == errors.Diagnostic("said", code=code)
 
 
-@pytest.mark.parametrize("case", cases("signatures.json"))
+@each_row("case", cases("signatures.json"))
 def test_a_body_has_one_signature(case: dict[str, Any]) -> None:
     assert destination.sign_hmac(case["body"].encode(), case["secret"]) == case["signature"]
 
 
-@pytest.mark.parametrize("case", cases("public_addresses.json"))
+@each_row("case", cases("public_addresses.json"))
 def test_an_address_is_of_a_public_host_or_refused(case: dict[str, Any]) -> None:
     if case["is_public"]:
         rest.require_public(case["address"])
@@ -979,7 +981,7 @@ class Configured(Scripted):
         return connector.TestResult(ok=True, account={"seen": json.dumps(dict(context.config))})
 
 
-@pytest.mark.parametrize("case", cases("fitting.json"))
+@each_row("case", cases("fitting.json"))
 def test_settings_fit_or_are_refused(case: dict[str, Any]) -> None:
     if "error" not in case:
         harness = Harness(Configured(), config=case["config"])
@@ -992,7 +994,7 @@ def test_settings_fit_or_are_refused(case: dict[str, Any]) -> None:
         assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("case", cases("event_rules.json"))
+@each_row("case", cases("event_rules.json"))
 def test_events_keep_what_is_declared(case: dict[str, Any]) -> None:
     rules = EventRules("BOX", case["event_types"])
     for identity, kind, wanted in case["events"]:
@@ -1003,7 +1005,7 @@ def test_events_keep_what_is_declared(case: dict[str, Any]) -> None:
         assert not wanted or wanted[1] in found[0][1]
 
 
-@pytest.mark.parametrize("case", cases("finding_rules.json"))
+@each_row("case", cases("finding_rules.json"))
 def test_findings_keep_what_is_declared(case: dict[str, Any]) -> None:
     rules = FindingRules("BOX", case["checks"], case["features"])
     for rule, target, status, identity, kind, wanted in case["findings"]:
