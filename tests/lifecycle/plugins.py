@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ PLUGIN = "acme/box-connector"
 """The id of them all."""
 
 _SEARCHED = (SIMULATORS, ROOT / "sdk" / "python", sysconfig.get_path("purelib"))
-IMPORTING_FROM_HERE = f"import sys\n\nsys.path[:0] = {[str(path) for path in _SEARCHED[1:]]!r}\n"
+_HERE = json.dumps([str(path) for path in _SEARCHED[1:]])
+IMPORTING_FROM_HERE = f"import sys\n\nsys.path[:0] = {_HERE}\n"
 """Lines by which a plugin takes the SDK and what that needs from this checkout."""
 
 

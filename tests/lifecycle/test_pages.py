@@ -2,7 +2,10 @@
 
 The console blocks of the how-to pages are typed into one shell, by somebody who has done the
 tutorial. What differs from what is printed: ports, the address of a service that answers, days that
-have to be ahead, and questions that a terminal would ask are answered by `--yes`.
+have to be ahead, and questions that a terminal would ask are answered by `--yes`. Commands are
+forked (`typed.py`), and a new project locks no dependencies, which are ten megabytes to build, sign
+and install again in each page: `test_tutorial.py` types the same into a shell that starts each
+command, with all that a new project locks.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ import yaml
 
 from aperio_cli import clock
 from aperio_cli.models.manifest import Manifest
+from tests.lifecycle.plugins import IMPORTING_FROM_HERE
 from tests.lifecycle.test_tutorial import _AWAIT, environment, fits, free_port
 from tests.lifecycle.test_tutorial import steps as tutorial_steps
+from tests.lifecycle.typed import typed_aperio
 
 ROOT = Path(__file__).resolve().parents[2]
 READERS_HOME = "/home/you"
@@ -117,6 +122,13 @@ PUBLIC = (
     "sed -i 's|{url}|https://api.lantern.io|' connector.py; "
     "sed -i 's|api.example.com:443|api.lantern.io:443|' manifest.yaml"
 )
+# As `_lighten` of `conftest.py` has it: dependencies come from this checkout.
+_IMPORTING = IMPORTING_FROM_HERE.replace("\n", r"\n")
+LIGHTEN = (
+    "(cd {project} && : >requirements.lock && "
+    "sed -i 's/^dependencies = .*/dependencies = []/' pyproject.toml && "
+    f"sed -i 's|^from aperio_plugin |{_IMPORTING}&|' plugin.py)"
+)
 PYTHON = (
     f"mkdir -p .venv/bin; printf '#!/bin/sh\\nexec {sys.executable} \"$@\"\\n' >.venv/bin/python"
 )
@@ -139,6 +151,9 @@ RUN = (
     "mkdir -p ~/.config/aperio; cat >>~/.config/aperio/config.toml <<'END'\n"
     '[[run]]\nplugin = "acme/lantern-connector"\n'
     'settings.base_url = "{url}"\nsettings.api_key = "env:LANTERN_KEY"\nEND'
+)
+READY_AGAIN = (
+    "timeout 60 bash -c \"until aperio host status | grep -q ' READY '; do sleep 0.1; done\""
 )
 END_HOST = "kill $host; wait $host"
 # A newer version of the plugin, which asks for more, in the registry of the page before.
@@ -163,7 +178,7 @@ TYPED = {
     ),
     "docs/how-to/say-what-a-plugin-may-do.md": Typed(),
     "docs/how-to/give-settings-and-secrets.md": Typed(),
-    "docs/how-to/run-a-host.md": Typed({1: RUN}, after=END_HOST),
+    "docs/how-to/run-a-host.md": Typed({1: RUN, 7: READY_AGAIN}, after=END_HOST),
     "docs/reference/store.md": Typed(),
     "docs/how-to/develop-in-place.md": Typed(
         {
@@ -289,7 +304,7 @@ def script(places: Places) -> str:
     lines = ["you=$HOME", "cd ~/plugins", "python3 lantern.py &", _AWAIT.format(port=places.port)]
     for told in tutorial_steps():
         if told.command.startswith(("export", "aperio plugin init", "sed", "aperio trust")):
-            lines.append(told.command)
+            lines.append(_run(places, told.command))
         elif told.command.startswith(("aperio plugin build", "aperio plugin sign")):
             lines.append(told.command.replace(" --check", ""))
     lines.append(f"echo '{END} the preparation'")
@@ -308,6 +323,9 @@ def _run(places: Places, command: str) -> str:
     command = places.settled(command)
     if "trust publisher add" in command or "trust publisher remove" in command:
         command += " --yes"
+    if command.startswith("aperio plugin init"):
+        project = command.split()[3].rpartition("/")[2]
+        return f"{command}\n[ $? = 0 ] && {LIGHTEN.format(project=project)}"
     if command == "aperio host run":
         ready = "until grep -q ' is READY' $said; do sleep 0.1; done"
         awaited = f'timeout 30 bash -c "{ready}"'
@@ -330,10 +348,12 @@ def play(home: Path, places: Places) -> list[tuple[int, list[str]]]:
     (folder / "lantern.toml").write_text(places.settled(settings))
     typed_lines = script(places).encode()
     said = home / "said"  # a file, since services in the background would keep a pipe open
+    known = environment(home)
     with (
+        typed_aperio(home / "bin" / "aperio"),
         said.open("wb") as output,
         subprocess.Popen(  # waits for it at the end, killed or not
-            ["bash", "--norc"], cwd=folder, env=environment(home), start_new_session=True,
+            ["bash", "--norc"], cwd=folder, env=known, start_new_session=True,
             stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
         ) as shell,
     ):  # fmt: skip
