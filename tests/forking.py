@@ -1,4 +1,4 @@
-"""Processes of aperio, each forked from one that has imported what commands import.
+"""Processes of aperio, and of pip, each forked from one that has imported what they import.
 
     process = Forked(["plugin", "list"], cwd=folder, env=environment, stdout=subprocess.PIPE)
 
@@ -7,6 +7,8 @@ of what a command takes. It is a session of its own with the streams, the folder
 that it was given, and the kernel shows that environment; it goes in by the same door,
 `entry_point`. gRPC and what takes it is not imported before: no fork may inherit it. Starts
 themselves have tests of their own, and the pages are typed into a shell.
+
+Of what aperio itself starts, pip imports most: `forked_pip` has it forked, too.
 """
 
 from __future__ import annotations
@@ -29,12 +31,29 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from unittest.mock import patch
+
+from aperio_cli.machine import children
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+_SEARCHED: Final = (str(ROOT), str(ROOT / "sdk" / "python"))
 _MOST_BYTES: Final = 128 * 1024
 _RESERVED_BYTES: Final = 16 * 1024
 _HEAVY: Final = ("cookiecutter.main", "rich.markdown", "sigstore.verify", "tomlkit", "yaml")
+_PIP: Final = [sys.executable, "-P", "-m", "pip"]
+_OF_PIP: Final = (
+    "pip._internal.cli.main",
+    "pip._internal.commands.install",
+    "pip._internal.metadata.importlib",
+    "pip._internal.operations.install.wheel",
+    "pip._internal.resolution.resolvelib.resolver",
+    "pip._vendor.rich.markup",
+    "pip._vendor.truststore",
+)
 _ENV_START, _ENV_END = 47, 48  # of /proc/PID/stat after the name (proc_pid_stat(5))
 
 
@@ -44,13 +63,13 @@ _ENV_START, _ENV_END = 47, 48  # of /proc/PID/stat after the name (proc_pid_stat
 class _Source:
     """The process that others are forked from."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self._lock = threading.Lock()
         self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        search = os.pathsep.join(map(str, (ROOT, ROOT / "sdk" / "python")))
+        search = os.pathsep.join(_SEARCHED)
         with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forking", str(its.fileno())],
+                [sys.executable, "-m", "tests.forking", str(its.fileno()), kind],
                 cwd=ROOT,
                 env={"PATH": os.defpath, "PYTHONPATH": search, "RESERVED": "x" * _RESERVED_BYTES},
                 pass_fds=[its.fileno()],
@@ -74,7 +93,7 @@ class _Source:
         self._process.wait(10)
 
 
-_source: list[_Source] = []
+_sources: dict[str, _Source] = {}
 
 
 class Forked(subprocess.Popen[bytes]):
@@ -86,6 +105,8 @@ class Forked(subprocess.Popen[bytes]):
         most_bytes: of a file that it writes (setrlimit(2)); None: as many as it likes.
         options: of Popen: `cwd` and `env`, and the streams.
     """
+
+    KIND: ClassVar[str] = "aperio"
 
     def __init__(
         self, words: list[str], at: str = "", most_bytes: int | None = None, **options: Any
@@ -101,9 +122,9 @@ class Forked(subprocess.Popen[bytes]):
         given = [pipes[0], pipes[3], pipes[5]]
         streams = [own if one == -1 else one for own, one in enumerate(given)]
         try:
-            if not _source:
-                _source.append(_Source())
-            self.pid, self._status = _source[0].fork(order, streams)
+            if self.KIND not in _sources:
+                _sources[self.KIND] = _Source(self.KIND)
+            self.pid, self._status = _sources[self.KIND].fork(order, streams)
             self._child_created = True
         finally:
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined] # private
@@ -126,12 +147,38 @@ class Forked(subprocess.Popen[bytes]):
         return self.returncode
 
 
+class ForkedPip(Forked):
+    """A process of pip; its words are those after `pip`."""
+
+    KIND = "pip"
+
+
+@contextlib.contextmanager
+def forked_pip() -> Iterator[None]:
+    """Have the pip forked that this process starts to build plugins."""
+    with patch.object(children, "subprocess", _Subprocess()):
+        yield
+
+
+class _Subprocess:
+    """The module `subprocess`, whose Popen forks pip where it is started as aperio does that."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(subprocess, name)
+
+    def Popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: N802 - that is its name
+        if command[: len(_PIP)] == _PIP:
+            return ForkedPip(command[len(_PIP) :], **options)
+        return subprocess.Popen(command, **options)
+
+
 # ── the process that others are forked from ───────────────────────────────────────────────────────
 
 
-def serve(orders: socket.socket) -> None:
+def serve(orders: socket.socket, kind: str) -> None:
     """Fork as long as somebody wants it, and tell how each ended."""
-    import_all()
+    import_all() if kind == Forked.KIND else import_pip()
+    become = _be_aperio if kind == Forked.KIND else _be_pip
     gc.freeze()
     waiting = selectors.DefaultSelector()
     waiting.register(orders, selectors.EVENT_READ)
@@ -150,7 +197,7 @@ def serve(orders: socket.socket) -> None:
                 return
             pid = os.fork()
             if pid == 0:
-                _be_aperio(json.loads(said), streams[:3])
+                become(json.loads(said), streams[:3])
             for stream in streams[:3]:
                 os.close(stream)
             waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, streams[3]))
@@ -169,6 +216,30 @@ def import_all() -> None:
     for name in _HEAVY:
         importlib.import_module(name)
     assert "grpc" not in sys.modules
+
+
+def import_pip() -> None:
+    """Import what pip does to install, which it puts off in part."""
+    for name in _OF_PIP:
+        importlib.import_module(name)
+
+
+def _be_pip(order: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Be the pip that was asked for, to its end."""
+    from pip._internal.cli.main import main
+
+    try:
+        os.setsid()
+        _surround(order, streams)
+        sys.path[:] = [each for each in sys.path if each not in _SEARCHED]
+        sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+        sys.argv[0] = "pip"
+        end_process(main())
+    except SystemExit as end:
+        end_process(end.code)
+    except BaseException:  # noqa: BLE001 - as the interpreter would show it
+        sys.excepthook(*sys.exc_info())
+        end_process(1)
 
 
 def _be_aperio(order: dict[str, Any], streams: list[int]) -> NoReturn:
@@ -240,4 +311,4 @@ def _show_environment() -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

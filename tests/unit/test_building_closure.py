@@ -17,14 +17,24 @@ from aperio_cli.building.pyproject import read_pyproject
 from aperio_cli.errors.building import LockInconsistent, LockInvalid, ProjectInvalid
 from aperio_cli.machine.interpreters import choose_interpreter
 from aperio_cli.models.platform import Platform
+from tests.forking import forked_pip
 from tests.projects import HERE, NO_INDEX, TAG, make_project, make_wheel, write
 from tests.rows import each_row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aperio_cli.building.lock import Lock
 
 HASH = f"--hash=sha256:{'a' * 64}"
 LINUX = Target("cp311", Platform("linux", "amd64"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked_pip() -> Iterator[None]:
+    """Fork pip: its start is most of a build, and tests/security/test_executions.py has it."""
+    with forked_pip():
+        yield
 
 
 def a_lock(*pins: str) -> Lock:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +25,11 @@ from aperio_cli.errors.building import (
 from aperio_cli.files.writing import ASIDE_PREFIX
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter
 from aperio_cli.output import Output
+from tests.forking import forked_pip
 from tests.projects import HERE, NO_INDEX, TAG, make_project, make_wheel, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 INTERPRETER = Interpreter(
     executable=os.path.realpath(sys.executable),
@@ -32,6 +37,13 @@ INTERPRETER = Interpreter(
     tag=TAG,
     base_prefix=sys.base_prefix,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked_pip() -> Iterator[None]:
+    """Fork pip: its start is most of a build, and tests/security/test_executions.py has it."""
+    with forked_pip():
+        yield
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from aperio_cli.errors.usage import UsageError
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.manifest import Manifest
 from aperio_cli.models.platform import Platform
+from tests.forking import forked_pip
 from tests.projects import HERE, NO_INDEX, TAG, VERSION, make_project, make_wheel, snapshot, write
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
 
 AMD64 = Platform("linux", "amd64")
 ARM64 = Platform("linux", "arm64")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked_pip() -> Iterator[None]:
+    """Fork pip: its start is most of a build, and tests/security/test_executions.py has it."""
+    with forked_pip():
+        yield
 
 
 @pytest.fixture
