@@ -16,6 +16,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
+import functools
 import gc
 import importlib
 import io
@@ -37,12 +39,13 @@ from unittest.mock import patch
 from aperio_cli.machine import children
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _SEARCHED: Final = (str(ROOT), str(ROOT / "sdk" / "python"))
 _MOST_BYTES: Final = 128 * 1024
 _RESERVED_BYTES: Final = 16 * 1024
+_MOST_DESCRIPTORS: Final = 16
 _HEAVY: Final = ("cookiecutter.main", "rich.markdown", "sigstore.verify", "tomlkit", "yaml")
 _PIP: Final = [sys.executable, "-P", "-m", "pip"]
 _OF_PIP: Final = (
@@ -61,15 +64,20 @@ _ENV_START, _ENV_END = 47, 48  # of /proc/PID/stat after the name (proc_pid_stat
 
 
 class _Source:
-    """The process that others are forked from."""
+    """The process that others are forked from.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        module: what it executes, which calls `serve`.
+        kind: of what is forked from it.
+    """
+
+    def __init__(self, module: str, kind: str) -> None:
         self._lock = threading.Lock()
         self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         search = os.pathsep.join(_SEARCHED)
         with its:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forking", str(its.fileno()), kind],
+                [sys.executable, "-m", module, str(its.fileno()), kind],
                 cwd=ROOT,
                 env={"PATH": os.defpath, "PYTHONPATH": search, "RESERVED": "x" * _RESERVED_BYTES},
                 pass_fds=[its.fileno()],
@@ -82,7 +90,7 @@ class _Source:
         """Have a process forked; give its number, and where its status can be read."""
         reading, writing = os.pipe()
         with self._lock, os.fdopen(writing, "wb"):
-            socket.send_fds(self._socket, [json.dumps(order).encode()], [*streams, writing])
+            socket.send_fds(self._socket, [json.dumps(order).encode()], [writing, *streams])
             pid = int.from_bytes(self._socket.recv(8), "little")
         assert pid, "the process that others are forked from has ended"
         return pid, reading
@@ -93,7 +101,10 @@ class _Source:
         self._process.wait(10)
 
 
-_sources: dict[str, _Source] = {}
+@functools.cache
+def _source(module: str, kind: str) -> _Source:
+    """Return the one that this process has, which begins when the first fork is wanted."""
+    return _Source(module, kind)
 
 
 class Forked(subprocess.Popen[bytes]):
@@ -103,38 +114,39 @@ class Forked(subprocess.Popen[bytes]):
         words: what is typed after `aperio`.
         at: when it sends itself a signal (`interrupter.py`); empty: never.
         most_bytes: of a file that it writes (setrlimit(2)); None: as many as it likes.
-        options: of Popen: `cwd` and `env`, and the streams.
+        options: of Popen: `cwd` and `env`, the streams, and `pass_fds`.
     """
 
-    KIND: ClassVar[str] = "aperio"
+    SOURCE: ClassVar = ("tests.forking", "aperio")
 
     def __init__(
         self, words: list[str], at: str = "", most_bytes: int | None = None, **options: Any
     ) -> None:
-        self._at, self._most_bytes, self._status = at, most_bytes, -1
+        self._at, self._most_bytes, self._status, self._pidfd = at, most_bytes, -1, -1
         super().__init__(words, **options)
 
     def _execute_child(self, args: list[str], *rest: Any) -> None:
         """Fork in the place of CPython's own `_execute_child`, whose arguments these are."""
-        cwd, env, pipes = rest[4], rest[5], rest[9:15]
+        passed, cwd, env, pipes = list(rest[3]), rest[4], rest[5], rest[9:15]
         order = {"words": args, "cwd": os.fspath(cwd), "env": env, "at": self._at}
-        order["most_bytes"] = self._most_bytes
+        order |= {"most_bytes": self._most_bytes, "passed": passed}
         given = [pipes[0], pipes[3], pipes[5]]
         streams = [own if one == -1 else one for own, one in enumerate(given)]
         try:
-            if self.KIND not in _sources:
-                _sources[self.KIND] = _Source(self.KIND)
-            self.pid, self._status = _sources[self.KIND].fork(order, streams)
+            self.pid, self._status = _source(*self.SOURCE).fork(order, [*streams, *passed])
+            self._pidfd = os.pidfd_open(self.pid)
             self._child_created = True
         finally:
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined] # private
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
-        """Give what waitpid gives of a child."""
-        if wait_flags & os.WNOHANG and not select.select([self._status], [], [], 0)[0]:
+        """Give what waitpid gives of a child: how it ended, as soon as it has."""
+        if wait_flags & os.WNOHANG and not select.select([self._pidfd], [], [], 0)[0]:
             return 0, 0
-        with os.fdopen(self._status, "rb") as file:
-            return self.pid, int.from_bytes(file.read(), "little")
+        word = int.from_bytes(os.read(self._status, 8), "little")
+        for descriptor in (self._status, self._pidfd):
+            os.close(descriptor)
+        return self.pid, word
 
     def _internal_poll(self, **_: Any) -> int | None:
         if self.returncode is None and self._waitpid_lock.acquire(blocking=False):  # type: ignore[attr-defined] # private
@@ -150,7 +162,7 @@ class Forked(subprocess.Popen[bytes]):
 class ForkedPip(Forked):
     """A process of pip; its words are those after `pip`."""
 
-    KIND = "pip"
+    SOURCE = ("tests.forking", "pip")
 
 
 @contextlib.contextmanager
@@ -175,33 +187,79 @@ class _Subprocess:
 # ── the process that others are forked from ───────────────────────────────────────────────────────
 
 
-def serve(orders: socket.socket, kind: str) -> None:
-    """Fork as long as somebody wants it, and tell how each ended."""
-    import_all() if kind == Forked.KIND else import_pip()
-    become = _be_aperio if kind == Forked.KIND else _be_pip
+def serve(orders: socket.socket, be: Callable[[dict[str, Any]], NoReturn]) -> None:
+    """Fork as long as somebody wants it, and tell how each ended.
+
+    As a parent does, it lets a number be given again only once somebody has read that.
+
+    Args:
+        orders: where one is got, with the descriptors that belong to it.
+        be: what a fork does, surrounded as its order says, to its end.
+    """
     gc.freeze()
     waiting = selectors.DefaultSelector()
     waiting.register(orders, selectors.EVENT_READ)
     while True:
         for key, _ in waiting.select():
             if key.data:
-                pid, status = key.data
-                waiting.unregister(key.fd)
-                os.close(key.fd)
-                with os.fdopen(status, "wb") as file, contextlib.suppress(BrokenPipeError):
-                    file.write(os.waitpid(pid, 0)[1].to_bytes(8, "little"))
-                    file.flush()
-                continue
-            said, streams, _, _ = socket.recv_fds(orders, _MOST_BYTES, 4)
-            if not said:
+                _go_on_with(waiting, key)
+            elif not _fork(orders, waiting, be):
                 return
-            pid = os.fork()
-            if pid == 0:
-                become(json.loads(said), streams[:3])
-            for stream in streams[:3]:
-                os.close(stream)
-            waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, streams[3]))
-            orders.send(pid.to_bytes(8, "little"))
+
+
+def _fork(
+    orders: socket.socket,
+    waiting: selectors.BaseSelector,
+    be: Callable[[dict[str, Any]], NoReturn],
+) -> bool:
+    """Carry out an order; tell whether there was one."""
+    said, given, _, _ = socket.recv_fds(orders, _MOST_BYTES, _MOST_DESCRIPTORS)
+    if not said:
+        return False
+    status, *streams = given
+    pid = os.fork()
+    if pid == 0:
+        _begin(orders, json.loads(said), streams, be)
+    for stream in streams:
+        os.close(stream)
+    waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, status))
+    return True
+
+
+def _go_on_with(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    """Tell how a fork has ended; or reap it, because that was read."""
+    pid, status = key.data
+    waiting.unregister(key.fd)
+    os.close(key.fd)
+    if key.fd == status:
+        os.waitpid(pid, 0)
+        return
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert ended
+    word = ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
+    with contextlib.suppress(BrokenPipeError):
+        os.write(status, word.to_bytes(8, "little"))
+    waiting.register(status, selectors.EVENT_READ, (pid, status))  # an error, once it is closed
+
+
+def _begin(
+    orders: socket.socket,
+    order: dict[str, Any],
+    streams: list[int],
+    be: Callable[[dict[str, Any]], NoReturn],
+) -> NoReturn:
+    """Be the process that was asked for, to its end; it can be signalled as a group from the first.
+
+    As Popen returns only when the program is executed, it gives its number when that is so.
+    """
+    try:
+        os.setsid()
+        orders.send(os.getpid().to_bytes(8, "little"))
+        _surround(order, streams)
+        be(order)
+    except BaseException:  # noqa: BLE001 - as the interpreter would show it
+        sys.excepthook(*sys.exc_info())
+    end_process(1)
 
 
 def import_all() -> None:
@@ -224,16 +282,14 @@ def import_pip() -> None:
         importlib.import_module(name)
 
 
-def _be_pip(order: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Be the pip that was asked for, to its end."""
+def _be_pip(order: dict[str, Any]) -> NoReturn:
+    """Do what pip does with these words."""
     from pip._internal.cli.main import main
 
+    sys.argv = ["pip", *order["words"]]
     try:
-        os.setsid()
-        _surround(order, streams)
         sys.path[:] = [each for each in sys.path if each not in _SEARCHED]
         sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-        sys.argv[0] = "pip"
         end_process(main())
     except SystemExit as end:
         end_process(end.code)
@@ -242,13 +298,12 @@ def _be_pip(order: dict[str, Any], streams: list[int]) -> NoReturn:
         end_process(1)
 
 
-def _be_aperio(order: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Be the process that was asked for, to its end."""
+def _be_aperio(order: dict[str, Any]) -> NoReturn:
+    """Do a command, as an interpreter does it that was just started."""
     from aperio_cli.__main__ import entry_point, main
 
+    sys.argv = ["aperio", *order["words"]]
     try:
-        os.setsid()
-        _surround(order, streams)
         if order["at"]:
             from tests.lifecycle.interrupter import arm
 
@@ -278,9 +333,7 @@ def end_process(code: Any) -> NoReturn:
 
 
 def _surround(order: dict[str, Any], streams: list[int]) -> None:
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-    os.closerange(3, 256)
+    _place(streams, order["passed"])
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
@@ -289,11 +342,23 @@ def _surround(order: dict[str, Any], streams: list[int]) -> None:
         sys.dont_write_bytecode = True  # a part of it would be left behind
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     tempfile.tempdir = None
-    sys.argv = ["aperio", *order["words"]]
     # As an interpreter makes them when it starts.
     sys.stdin = _text(0, "rb")
     sys.stdout = _text(1, "wb", line_buffering=os.isatty(1))
     sys.stderr = _text(2, "wb", errors="backslashreplace", line_buffering=True)
+
+
+def _place(streams: list[int], passed: list[int]) -> None:
+    """Have the streams be 0 to 2, and what was passed have the numbers that it had; no others."""
+    numbers = [0, 1, 2, *passed]
+    held = [fcntl.fcntl(stream, fcntl.F_DUPFD, max(numbers) + 1) for stream in streams]
+    for stream, number in zip(held, numbers, strict=True):
+        os.dup2(stream, number)
+    first = 3
+    for number in sorted(passed):
+        os.closerange(first, number)
+        first = number + 1
+    os.closerange(first, max(256, *held) + 1)
 
 
 def _text(number: int, mode: str, **options: Any) -> io.TextIOWrapper:
@@ -311,4 +376,6 @@ def _show_environment() -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    _IS_PIP: Final = sys.argv[2] == ForkedPip.SOURCE[1]
+    import_pip() if _IS_PIP else import_all()
+    serve(socket.socket(fileno=int(sys.argv[1])), _be_pip if _IS_PIP else _be_aperio)

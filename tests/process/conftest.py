@@ -20,10 +20,12 @@ import pytest
 
 from aperio_cli.host.launch import LaunchOptions, RunningPlugin, launch
 from aperio_cli.host.lifecycle import Patience
+from aperio_cli.host.sandbox import unconfined
 from aperio_cli.models.artifact import DevelopmentBuild, Interpreter, Project
 from aperio_cli.models.manifest import Manifest, Runtime
 from aperio_cli.models.plugin_id import PluginId
 from tests.clearances import cleared
+from tests.forked_plugins import Forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,6 +167,12 @@ def descriptors_from_1024_on() -> Iterator[None]:
         for descriptor in held:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def forked_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have plugins in Python be forked, for tests that are not about how one is executed."""
+    monkeypatch.setattr(unconfined, "subprocess", Forking)
 
 
 @pytest.fixture

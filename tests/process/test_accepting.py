@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aperio_cli.accepting import Check
     from aperio_cli.models.artifact import DevelopmentBuild
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 BROKEN = Path(__file__).resolve().parents[1] / "simulators" / "broken_plugins"
 SECRET = "correct-horse-battery-staple"
 REQUEST = AcceptanceRequest(

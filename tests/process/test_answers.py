@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.output import Report
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 SECRET = "hunter2-hunter2"
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
 
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
+
+
 def run_kind(host: Host, kind: str, use: Callable[..., Any]) -> Any:
     return host.run(development(PLUGINS / "other_kinds.py", kind=kind), use)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from aperio_cli.host.calls.letters import DeadLetter
 from aperio_cli.host.calls.sync import CheckpointStored, EventDoubted
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
     from aperio_cli.data.state import StateDatabase
     from aperio_cli.host.calls.envelopes import Outbound
+
+pytestmark = pytest.mark.usefixtures("forked_plugins")
+
 
 __all__ = ["state"]
 

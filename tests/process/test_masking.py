@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .conftest import Host
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 KEY = "open-sesame-0123456789"
 MARK = "[masked: api_key]"
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from aperio_cli.running import Collaborators
     from aperio_cli.serving.host import Host
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 ROOT = Path(__file__).resolve().parents[2]
 BOX = PluginId.parse("acme/box")
 SECRET = "hunter2"

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -36,17 +37,17 @@ from aperio_cli.models.manifest import EgressFromConfig
 from aperio_cli.models.plugin_id import PluginId
 from tests.clearances import cleared
 
-from .conftest import PLUGINS, Host, development, is_alive
+from .conftest import PLUGINS, Host, development, is_alive, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-    from pathlib import Path
 
     from aperio_cli.host.launch import RunningPlugin
     from aperio_cli.host.process.logs import LogRecord
     from aperio_cli.host.supervising.instances import Status
     from aperio_cli.host.supervising.life import Reason
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 BOX: Final = PluginId("acme", "box")
 KEY: Final = InstanceKey(BOX, "acme", "main")
 RESTS: Final = Pause("alice", "2026-01-02T03:04:05Z", "the service is down")
@@ -214,11 +215,18 @@ def test_a_call_in_flight_fails_at_once_when_its_plugin_dies(shelf: Shelf) -> No
     assert supervise(shelf, play, Wanted(KEY)) < 5
 
 
+def is_stopped(pid: int | None) -> bool:
+    """Whether no thread of a process goes on: a signal that stops it comes to one after another."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in threads)
+
+
 def test_a_plugin_that_does_not_answer_is_killed_and_comes_again(shelf: Shelf) -> None:
     async def play(scene: Scene) -> None:
         first = await scene.ready()
         assert first.pid
         os.kill(first.pid, signal.SIGSTOP)
+        assert await asyncio.to_thread(wait_until, lambda: is_stopped(first.pid), within_s=30)
         async with scene.supervisor.use(KEY, {}) as plugin:
             with pytest.raises(PluginHung) as caught:
                 await plugin.connector.schema(Invocation())

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
     from aperio_cli.host.launch import RunningPlugin
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 OWNER = owner_of_folder(PluginId("acme", "box"), PLUGINS)
 SLICE = Slice(OWNER, "local", "local")
 

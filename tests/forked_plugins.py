@@ -1,0 +1,105 @@
+"""Plugins in Python, each forked from a process that has imported gRPC: nine tenths of a start.
+
+    pytestmark = pytest.mark.usefixtures("forked_plugins")
+
+For tests of what a running plugin does, not of how one is executed. A fork is a session of its own
+with the streams, the descriptors, the folder and the environment that the host gave it; it looks
+for modules where an interpreter with its flags does, and begins with its script. Importing gRPC
+makes no thread and nothing of its core; of the SDK and of plugins nothing is imported before.
+`tests/process/test_forked_plugins.py` holds a fork to what a start is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+import types
+from typing import Any, ClassVar, Final, NoReturn
+
+from tests.forking import Forked, end_process, serve
+
+_FLAGS: Final = ("-I", "-S", "-B")
+_OURS: Final = ("aperio_cli", "tests")
+_IMPORTED: Final = (
+    "concurrent.futures.thread",
+    "google.protobuf.empty_pb2",
+    "google.protobuf.json_format",
+    "google.protobuf.struct_pb2",
+    "google.protobuf.timestamp_pb2",
+    "grpc",
+)
+
+
+class ForkedPlugin(Forked):
+    """A process that is told of as one that Popen started."""
+
+    SOURCE: ClassVar = ("tests.forked_plugins", "plugin")
+
+
+class Forking:
+    """What the host knows as `subprocess`, where plugins in Python are forked."""
+
+    DEVNULL, PIPE = subprocess.DEVNULL, subprocess.PIPE
+
+    @staticmethod
+    def Popen(arguments: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:  # noqa: N802
+        """Fork what this interpreter would run, and start anything else."""
+        program, *words = arguments
+        if program == sys.executable:
+            return ForkedPlugin(words, **options)
+        return subprocess.Popen(arguments, **options)
+
+
+def _be_plugin(order: dict[str, Any]) -> NoReturn:
+    """Run what Python would run with these words, to the end of an interpreter."""
+    words: list[str] = order["words"]
+    flags = [words.pop(0) for word in tuple(words) if word in _FLAGS]
+    sys.path[:] = _PATHS["-S" in flags]
+    sys.dont_write_bytecode = "-B" in flags
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
+        del sys.modules[name]
+    for stream in (sys.stdin, sys.stdout):  # as in C.UTF-8, which the host states as the locale
+        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr] # a TextIOWrapper
+    status: Any = 0
+    try:
+        _run(words)
+    except SystemExit as end:
+        status = end.code
+        if not isinstance(status, int | None):
+            print(status, file=sys.stderr)  # noqa: T201 - as an interpreter does
+    except BaseException:  # noqa: BLE001 - as the interpreter would show it
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined] # as `Py_FinalizeEx` does, and the next
+    atexit._run_exitfuncs()
+    end_process(status)
+
+
+def _run(words: list[str]) -> None:
+    if words[0] != "-c":
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+        return
+    sys.argv = ["-c", *words[2:]]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(words[1], "<string>", "exec"), main.__dict__)  # noqa: S102 - a test's
+
+
+def _paths(*flags: str) -> list[str]:
+    """Return where an interpreter with these flags looks for modules."""
+    asked = [sys.executable, "-I", *flags, "-c", "import json, sys; print(json.dumps(sys.path))"]
+    found: list[str] = json.loads(subprocess.run(asked, check=True, capture_output=True).stdout)
+    return found
+
+
+if __name__ == "__main__":
+    _PATHS: Final = (_paths(), _paths("-S"))
+    for _name in _IMPORTED:
+        importlib.import_module(_name)
+    serve(socket.socket(fileno=int(sys.argv[1])), _be_plugin)
