@@ -103,13 +103,16 @@ def zeros_gzip(head: bytes, zero_bytes: int) -> bytes:
     """One gzip member around `head` and very many zeros, made without holding them."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     step = bytes(1024 * 1024)
-    parts = [GZIP_HEADER, compressor.compress(head)]
+    first = compressor.compress(head) + compressor.flush(zlib.Z_FULL_FLUSH)
+    # What follows such a flush refers to nothing before it: each step is the same bytes.
+    again = compressor.compress(step) + compressor.flush(zlib.Z_FULL_FLUSH)
+    count = zero_bytes // len(step)
     checksum = zlib.crc32(head)
-    for _ in range(zero_bytes // len(step)):
-        parts.append(compressor.compress(step))
+    for _ in range(count):
         checksum = zlib.crc32(step, checksum)
-    size_bytes = len(head) + zero_bytes // len(step) * len(step)
-    return b"".join((*parts, compressor.flush(), struct.pack("<II", checksum, size_bytes % 2**32)))
+    size_bytes = (len(head) + count * len(step)) % 2**32
+    end = compressor.flush() + struct.pack("<II", checksum, size_bytes)
+    return GZIP_HEADER + first + again * count + end
 
 
 def decomposed(text: str) -> str:

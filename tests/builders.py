@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import stat
 import sys
 import time
@@ -302,6 +303,14 @@ class Machine:
     def but(self, **changes: Any) -> Machine:
         """The same machine with one thing different."""
         return replace(self, **changes)
+
+    def copied(self, root: Path) -> Machine:
+        """The same in another folder, whose records say that it was always there."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        for record in (root / "home").rglob("*"):
+            if record.name in {"aperio.lock", "receipt.json"}:
+                record.write_text(record.read_text().replace(str(self.root), str(root)))
+        return replace(self, root=root)
 
     def forge(self, identity: str | LeafIdentity = IDENTITY) -> Forge:
         """Signs for this trust domain as whom a certificate names."""

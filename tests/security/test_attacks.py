@@ -988,12 +988,20 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalDomain, Lo
     )
 
 
-@pytest.fixture
-def world(tmp_path: Path, instances: tuple[LocalDomain, LocalDomain]) -> World:
-    """A machine on which 1.0.0 is installed, so that there is something to lose."""
-    made = World(tmp_path, *instances)
+@pytest.fixture(scope="module")
+def installed(
+    tmp_path_factory: pytest.TempPathFactory, instances: tuple[LocalDomain, LocalDomain]
+) -> World:
+    """A machine on which 1.0.0 is installed."""
+    made = World(tmp_path_factory.mktemp("installed"), *instances)
     made.install(made.signed(version="1.0.0"))
     return made
+
+
+@pytest.fixture
+def world(tmp_path: Path, installed: World) -> World:
+    """A copy of it, in which there is something to lose."""
+    return installed.copied(tmp_path)
 
 
 def test_honest_release_is_installed_and_starts(world: World) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import functools
 import json
 import random
 import tempfile
@@ -624,7 +625,7 @@ YAML_MEMBERS: dict[str, bytes] = {
     "aliases that grow": b"x: &a [1, 1]\ny: &b [*a, *a]\nz: [*b, *b]\n",
     "half a pair": b'x: "\\ud800"\n',
     "beyond Unicode": b'x: "\\UFFFFFFFF"\n',
-    "deep": b"x: " + b"[" * 20_000 + b"\n",
+    "deep": b"x: " + b"[" * 2_000 + b"\n",
     "tag of Python": b"x: !!python/object/apply:os.system [id]\n",
 }
 
@@ -666,7 +667,7 @@ def test_hostile_member_of_toml_is_refused(name: str, case: str, tmp_path: Path)
     assert refused(door, TOML_MEMBERS[case] + dumped(name, door.benign()), tmp_path)
 
 
-@pytest.mark.parametrize("case", YAML_MEMBERS)
+@each_row("case", YAML_MEMBERS)
 def test_hostile_member_of_yaml_is_refused(case: str, tmp_path: Path) -> None:
     benign = yaml.safe_dump(YAML_DOORS["manifest"].benign()).encode()
     assert not refused(YAML_DOORS["manifest"], benign, tmp_path)
@@ -702,14 +703,14 @@ def test_hostile_document_is_refused(name: str, case: str, tmp_path: Path) -> No
         assert refused(door, data, tmp_path)
 
 
-@pytest.mark.parametrize("name", DOORS)
+@each_row("name", DOORS)
 def test_too_large_a_document_is_refused(name: str, tmp_path: Path) -> None:
     door = DOORS[name]
     benign = dumped(name, door.benign())
     assert refused(door, benign + b"\n" * (door.limit_bytes + 1 - len(benign)), tmp_path)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "unit"),
     [
         (name, unit)
@@ -743,10 +744,11 @@ STRANGE: tuple[Any, ...] = (
 def replacements(document: Any) -> list[Any]:
     """The document, once for each of its values and each strange one in the value's place."""
     found: list[Any] = []
-    # Of a list with entries that are read alike, such as 256 shards, the first ones.
-    keys = document.keys() if isinstance(document, dict) else range(min(len(document), 3))
+    # Of a list with entries that are read alike, such as 256 shards, the first ones: one inside.
+    keys = document.keys() if isinstance(document, dict) else range(min(len(document), 2))
     for key in keys:
-        inner = replacements(document[key]) if isinstance(document[key], dict | list) else []
+        is_looked_into = isinstance(document[key], dict | list) and key != 1
+        inner = replacements(document[key]) if is_looked_into else []
         for value in (*STRANGE, *inner):
             changed = copy.copy(document)
             changed[key] = value
@@ -754,7 +756,7 @@ def replacements(document: Any) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("name", DOORS)
+@each_row("name", DOORS)
 def test_values_of_other_types_never_end_in_another_exception(name: str, tmp_path: Path) -> None:
     door = DOORS[name]
     answers = set()
@@ -799,6 +801,7 @@ def _proof() -> bytes:
     return LogProof(1, path, Note(CHECKPOINT.text)).to_bytes()
 
 
+@functools.cache
 def _logged() -> Tree:
     return Tree(leaf_hash(b"entry %d" % number) for number in range(300))
 
@@ -880,7 +883,7 @@ def test_broken_bytes_are_refused(name: str, case: str, tmp_path: Path) -> None:
             door.read(BROKEN[case](door.benign()), tmp_path)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@each_row("name", PLAIN)
 def test_changed_bytes_never_end_in_another_exception(name: str, tmp_path: Path) -> None:
     door, chooser = PLAIN[name], random.Random(5)  # noqa: S311 - repeatable
     benign = door.benign()

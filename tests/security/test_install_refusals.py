@@ -45,12 +45,18 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> LocalDomain:
     return new_domain(tmp_path_factory.mktemp("trust"))
 
 
-@pytest.fixture
-def machine(tmp_path: Path, domain: LocalDomain) -> Machine:
-    """A machine on which an earlier version is installed, so that there is something to lose."""
-    made = Machine(tmp_path, domain)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, domain: LocalDomain) -> Machine:
+    """A machine on which an earlier version is installed."""
+    made = Machine(tmp_path_factory.mktemp("installed"), domain)
     made.install(made.signed(version="1.0.0"))
     return made
+
+
+@pytest.fixture
+def machine(tmp_path: Path, installed: Machine) -> Machine:
+    """A copy of it, in which there is something to lose."""
+    return installed.copied(tmp_path)
 
 
 def refused(machine: Machine, artifact: Path) -> AperioError:

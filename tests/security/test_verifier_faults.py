@@ -8,6 +8,7 @@ with results of a wrong type.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from tests.trust import Forge, OldLog, github_identity, new_domain, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 DIGEST = Digest.of(b"the artifact")
 REFUSALS = {error.code for error in catalogue() if issubclass(error, Refusal)}
@@ -139,24 +140,23 @@ class Genuine:
 
 
 @pytest.fixture(name="genuine", scope="module")
-def _genuine(tmp_path_factory: pytest.TempPathFactory) -> Genuine:
+def _genuine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Genuine]:
+    """What is refused below is accepted as long as nothing fails, before and afterwards."""
     domain = new_domain(tmp_path_factory.mktemp("domain"))
     forge = Forge.of(domain).but(identity=github_identity())
     old = OldLog(forge.issued_at)
     logged = forge.but(log=old).bundle(DIGEST)
     del logged["verificationMaterial"]["timestampVerificationData"]  # one source of time, not two
-    return Genuine(
+    made = Genuine(
         root=old.in_root(root_of(domain)),
         signature=forge.bundle_json(DIGEST),
         logged_by_an_old_log=json.dumps(logged).encode(),
         statement=forge.statement(DIGEST),
     )
-
-
-@pytest.fixture(autouse=True)
-def _accepted_without_a_fault(genuine: Genuine) -> None:
-    """What is refused below is accepted as long as nothing fails."""
-    for verify in genuine.forms():
+    for verify in made.forms():
+        verify()
+    yield made
+    for verify in made.forms():
         verify()
 
 
@@ -196,22 +196,27 @@ def _in_place(fault: Fault, holder: Any, name: str) -> object:
     return staticmethod(fault) if is_unbound else fault
 
 
-def _forms_that_meet(path: str, outcome: object, genuine: Genuine) -> int:
-    """Verify every form with the fault in place; how many met it, and were refused."""
+def _refuse_whatever_comes_of(path: str, outcomes: Sequence[object], genuine: Genuine) -> None:
+    """Have every form that comes to a call refused with one outcome, and one with each other."""
+    first, *others = outcomes
+    forms = [verify for verify in genuine.forms() if _meets_and_refuses(path, first, verify)]
+    assert forms, path
+    for outcome, verify in zip(others, itertools.cycle(forms), strict=False):
+        assert _meets_and_refuses(path, outcome, verify)
+
+
+def _meets_and_refuses(path: str, outcome: object, verify: Callable[[], object]) -> bool:
+    """Whether it comes to a call; if so, it refuses whatever that gives."""
     holder, name = _holder(path)
-    met = 0
-    for verify in genuine.forms():
-        fault = Fault(outcome)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(holder, name, _in_place(fault, holder, name))
-            caught = _refusal_of(verify)
-        if not fault.was_met:
-            continue
+    fault = Fault(outcome)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(holder, name, _in_place(fault, holder, name))
+        caught = _refusal_of(verify)
+    if fault.was_met:
         assert caught is not None, f"accepted although {path} gave {outcome!r}"
         assert (caught.code in REFUSALS, caught.exit_status) == (True, 3)
         assert caught.what.startswith("the artifact was refused")
-        met += 1
-    return met
+    return fault.was_met
 
 
 def _refusal_of(verify: Callable[[], object]) -> Refusal | None:
@@ -224,14 +229,12 @@ def _refusal_of(verify: Callable[[], object]) -> Refusal | None:
 
 @pytest.mark.parametrize("call", [*SOURCES, *CHECKS, *OWN])
 def test_artifact_is_refused_when_a_call_fails(call: str, genuine: Genuine) -> None:
-    for crash in CRASHES:
-        assert _forms_that_meet(call, crash, genuine) >= 1
+    _refuse_whatever_comes_of(call, CRASHES, genuine)
 
 
 @pytest.mark.parametrize("call", SOURCES)
 def test_artifact_is_refused_when_a_call_gives_something_else(call: str, genuine: Genuine) -> None:
-    for result in WRONG_RESULTS:
-        assert _forms_that_meet(call, result, genuine) >= 1
+    _refuse_whatever_comes_of(call, WRONG_RESULTS, genuine)
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(7)])

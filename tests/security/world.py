@@ -84,6 +84,11 @@ class World:
         """The same world with one thing different."""
         return replace(self, **changes)
 
+    def copied(self, root: Path) -> World:
+        """The same in another folder, whose records say that it was always there."""
+        self.machine.copied(root)
+        return self.but(root=root)
+
     def roots(self) -> list[TrustedRootSource]:
         """What the operator configured."""
         document = self.trusted_root or self.instance.trusted_root_json()
