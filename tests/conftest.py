@@ -69,9 +69,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A shell without job control has such commands ignore SIGINT, and every child inherits that.
     """
-    # What is packed here is thrown away again; a third of the time gives nine tenths of the size.
-    # tests/unit/test_archive.py holds the module itself to what the reference says.
-    writing.GZIP_LEVEL = 1
+    # What is packed here is thrown away again: to store ten megabytes takes a second less than to
+    # compress them. tests/unit/test_archive.py compresses, as the reference says, and so do the
+    # commands that tests/lifecycle/test_pages.py types.
+    writing.GZIP_LEVEL = 0
     # Sandboxes have tests of their own: elsewhere a start is what it costs without one.
     os.environ["APERIO_SANDBOX"] = "none"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -38,7 +38,7 @@ PROGRAM = """
 import json
 from aperio_cli.__main__ import main
 from aperio_cli.archive import writing
-writing.GZIP_LEVEL = 1  # as tests/conftest.py
+writing.GZIP_LEVEL = 0  # as tests/conftest.py
 for line in sys.argv[1:]:
     if status := main(json.loads(line)):
         sys.exit(f"{line} ended with {status}")

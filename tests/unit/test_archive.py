@@ -45,6 +45,12 @@ def here(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _compressing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compress what is written, which other tests do not (tests/conftest.py)."""
+    monkeypatch.setattr(writing, "GZIP_LEVEL", 1)
+
+
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=["umask000", "umask022", "umask077"])
 def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     before = os.umask(request.param)
