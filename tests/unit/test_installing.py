@@ -864,10 +864,13 @@ def test_install_refuses_after_a_damaged_receipt(machine: Machine) -> None:
 
 # ── whatever happens ──────────────────────────────────────────────────────────────────────────────
 
-STEPS: list[tuple[object, str]] = [
-    (unpacking, "unpack"),
+COMPILING: list[tuple[object, str]] = [
     (preparing, "compile_tree"),
-    (tree, "list_tree"),
+    (tree, "list_tree"),  # which comes next
+]
+STEPS: list[tuple[object, str]] = [
+    *COMPILING,
+    (unpacking, "unpack"),
     (tree, "format_tree"),
     (files_writing, "write_atomic"),
     (preparing, "_receipt"),
@@ -896,17 +899,19 @@ def test_install_that_fails_at_a_step_changes_nothing(
         machine.install(machine.signed(python_members(version="1.0.0")))
     else:
         prepared(machine)
-    with machine.verify(machine.signed(python_members())) as admitted:
+    python = machine.signed(python_members(version="1.2.4"))
+    with machine.verify(python) as compiled, machine.verify(machine.signed()) as admitted:
 
         @for_rows(itertools.product(STEPS, [(full, DiskFull), (interrupt, KeyboardInterrupt)]))
         def check(
             step: tuple[object, str], end: tuple[Callable[..., None], type[BaseException]]
         ) -> None:
             failure, expected = end
+            source = compiled if step in COMPILING else admitted
             with pytest.MonkeyPatch.context() as patch, unchanged(machine.paths.home):
                 patch.setattr(*step, failure)
                 with pytest.raises(expected):
-                    install(admitted, machine.store, InstallRequest())
+                    install(source, machine.store, InstallRequest())
 
         check()
         install(admitted, machine.store, InstallRequest())
@@ -971,15 +976,15 @@ def test_install_that_dies_leaves_the_store_true_at_every_line(machine: Machine)
 
 
 # In `make test-all` a process that dies for every line, too, and a third of the lines for the two
-# ends that clean up; else a ninth.
+# ends that clean up; else every nineteenth.
 @pytest.mark.parametrize(
     ("stop", "first", "step", "states"),
     [
         pytest.param(die, 1, 1, 8, marks=pytest.mark.slow),
         pytest.param(interrupt, 1, 3, 2, marks=pytest.mark.slow),
         pytest.param(full, 2, 3, 2, marks=pytest.mark.slow),
-        (interrupt, 5, 9, 2),
-        (full, 8, 9, 2),
+        (interrupt, 5, 19, 2),
+        (full, 8, 19, 2),
     ],
 )
 def test_install_leaves_the_store_true_at_every_line(

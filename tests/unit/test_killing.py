@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import removing, reverting
+from aperio_cli.files import writing
 from aperio_cli.installing import InstallRequest, install
 from aperio_cli.models.plugin_id import PluginId, PluginRef
 from aperio_cli.removing import remove
@@ -138,29 +139,50 @@ def test_what_is_used_and_what_is_locked_agree_after_a_death_at_every_line(
     assert assert_true(machine.store) in ends
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder that is to have a lock file of its own."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+def test_a_folder_s_lock_file_is_whole_at_every_line(machine: Machine, project: Path) -> None:
+    store = Store(machine.paths, lock_file=LockPlace(project / "aperio.lock", is_home=False))
+    before = of_note(machine.paths.home)
+    files = files_of(Store, LockPlace, writing)
+    lines = left_at_each_line(project, lambda: use(store, OLD), files, of_note)
+    found = [(number, locked(store)) for number in lines]
+    assert found[-1][0] > 30, "it has more lines than this"
+    assert {version for _, version in found} == {None, OLD}
+    assert locked(store) == OLD
+    assert of_note(machine.paths.home) == before
+    use(store, NEW)
+    assert locked(store) == NEW
+
+
+def use(store: Store, version: str) -> None:
+    with store.lock("x"):
+        store.use(BOX, version)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(3))
-def test_a_folder_s_lock_file_is_whole_at_every_line(
-    machine: Machine, tmp_path: Path, step: int
+def test_a_folder_s_lock_file_is_whole_after_a_death_at_every_line(
+    machine: Machine, project: Path, step: int
 ) -> None:
-    place = LockPlace(tmp_path / "aperio.lock", is_home=False)
+    place = LockPlace(project / "aperio.lock", is_home=False)
     store = Store(machine.paths, lock_file=place)
-    files = files_of(Store, LockPlace)
     before = machine.store.current_version(BOX)
-
-    def use() -> None:
-        with store.lock("x"):
-            store.use(BOX, OLD)
-
     number = step + 1
-    while stopped_at(number, die, use, files):
+    while stopped_at(number, die, lambda: use(store, OLD), files_of(Store, LockPlace)):
         assert locked(store) in {None, OLD}
         assert machine.store.current_version(BOX) == before
         place.path.unlink(missing_ok=True)
         number += 3
     assert number > 30
     assert locked(store) == OLD
-    with store.lock("x"):
-        store.use(BOX, NEW)
+    use(store, NEW)
     assert locked(store) == NEW
 
 
