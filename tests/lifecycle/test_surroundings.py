@@ -242,15 +242,18 @@ def open_to_others(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "odd",
-    [
-        pytest.param(Odd(closed=("stdin",)), id="stdin-closed"),
+    [  # those of one row hide nothing of one another
+        pytest.param(
+            Odd({"HOME": "", "XDG_RUNTIME_DIR": "/nonexistent"}, closed=("stdin",), umask=0o777),
+            id="home-variable-empty, runtime-folder-missing, stdin-closed, umask-777",
+        ),
+        pytest.param(
+            Odd(
+                {"HOME": None, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}, user_home=None, umask=0
+            ),
+            id="user-unknown, ascii, umask-000",
+        ),
         pytest.param(Odd(closed=("stderr",)), id="stderr-closed"),
-        pytest.param(Odd(umask=0), id="umask-000"),
-        pytest.param(Odd(umask=0o777), id="umask-777"),
-        pytest.param(Odd({"HOME": ""}), id="home-variable-empty"),
-        pytest.param(Odd({"HOME": None}, user_home=None), id="user-unknown"),
-        pytest.param(Odd({"XDG_RUNTIME_DIR": "/nonexistent/run"}), id="runtime-folder-missing"),
-        pytest.param(Odd({"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}), id="ascii"),
     ],
 )
 def test_commands_do_as_ever(world: World, ordinary: dict[tuple[str, ...], int], odd: Odd) -> None:
