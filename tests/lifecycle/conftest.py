@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from aperio_cli.__main__ import main
 from tests.lifecycle.cli import Aperio, operator
 from tests.lifecycle.hello_api import HelloApi
-from tests.lifecycle.plugins import IMPORTING_FROM_HERE, artifact_of, simulating
+from tests.lifecycle.plugins import artifact_of, lighten, simulating
 from tests.sharing import made_once
 from tests.trust import IDENTITY
 
@@ -80,25 +79,12 @@ def _furnish(made: Workshop) -> None:
     plugins = WHEELS.parents[1] / "plugins"
     with author(root, made.home):
         type_all(["trust", "local", "init"], _INIT)
-        _lighten(made.hello)
+        lighten(made.hello)
         type_all(
             ["plugin", "build", str(made.hello)],
             ["plugin", "build", str(plugins / "box"), "--out", str(made.box)],
             ["plugin", "sign", str(made.hello / "dist"), str(made.box), "--trust", "local"],
         )
-
-
-def _lighten(project: Path) -> None:
-    """Have a project lock nothing, and take its dependencies from here."""
-    (project / "requirements.lock").write_text("")
-    for name, old, new in (
-        ("pyproject.toml", r"^dependencies = .*$", "dependencies = []"),
-        ("plugin.py", r"^(?=from aperio_plugin )", f"{IMPORTING_FROM_HERE}\n"),
-    ):
-        path = project / name
-        text, count = re.subn(old, new, path.read_text(), flags=re.MULTILINE)
-        assert count == 1, name
-        path.write_text(text)
 
 
 @pytest.fixture(scope="session")

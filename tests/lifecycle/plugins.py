@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,19 @@ def project_of(folder: Path, code: str) -> Path:
     project = make_project(folder)
     write(project, "plugin.py", code)
     return project
+
+
+def lighten(project: Path) -> None:
+    """Have a scaffolded project lock nothing, and take its dependencies from here."""
+    (project / "requirements.lock").write_text("")
+    for name, old, new in (
+        ("pyproject.toml", r"^dependencies = .*$", "dependencies = []"),
+        ("plugin.py", r"^(?=from aperio_plugin )", f"{IMPORTING_FROM_HERE}\n"),
+    ):
+        path = project / name
+        text, count = re.subn(old, new, path.read_text(), flags=re.MULTILINE)
+        assert count == 1, name
+        path.write_text(text)
 
 
 def artifact_of(folder: Path, code: str, **changes: Any) -> Path:

@@ -16,7 +16,7 @@ from aperio_cli import clock
 from aperio_cli.commands.app import load
 from aperio_cli.commands.words import MODULES
 from tests.lifecycle.cli import DEADLINE_S, wait_until
-from tests.lifecycle.plugins import artifact_of
+from tests.lifecycle.plugins import artifact_of, lighten
 from tests.registries import Site, plugin_entry
 from tests.trust import new_domain
 from tests.tuf_repository import TufRepository, serving
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SERVES = "registry serve"
 _HOSTS = "host run"
 _NEEDS_A_SECOND = "plugin update"
+_SCAFFOLDS = "plugin init"
 
 
 def examples() -> dict[str, list[str]]:
@@ -130,3 +131,5 @@ def test_examples_work_as_they_stand(world: World, monkeypatch: pytest.MonkeyPat
                 assert (process.returncode, out[:7]) == (0, b"http://")
             else:
                 world.aperio(*argv, "--yes")
+        if words == _SCAFFOLDS:  # as it is, test_tutorial.py builds, installs and runs it
+            lighten(world.aperio.folder / "aperio-plugin-hello")

@@ -122,7 +122,7 @@ PUBLIC = (
     "sed -i 's|{url}|https://api.lantern.io|' connector.py; "
     "sed -i 's|api.example.com:443|api.lantern.io:443|' manifest.yaml"
 )
-# As `_lighten` of `conftest.py` has it: dependencies come from this checkout.
+# As `lighten` of `plugins.py` does it.
 _IMPORTING = IMPORTING_FROM_HERE.replace("\n", r"\n")
 LIGHTEN = (
     "(cd {project} && : >requirements.lock && "

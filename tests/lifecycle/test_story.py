@@ -76,9 +76,9 @@ def test_an_author_goes_from_nothing_to_a_signed_artifact(stranger: Aperio) -> N
 
 
 def test_an_author_runs_the_folder_unsigned_and_is_told_so(
-    aperio: Aperio, whole_hello: Path, hello_api: HelloApi
+    aperio: Aperio, hello: Path, hello_api: HelloApi
 ) -> None:
-    run = ["plugin", "run", f"./{whole_hello.name}"]
+    run = ["plugin", "run", f"./{hello.name}"]
     access = settings(f"base_url={hello_api.url}", f"api_key={KEY}")
     shown = aperio(*run, "schema")
     synced = aperio(*run, "sync", *access)
@@ -92,10 +92,10 @@ def test_an_author_runs_the_folder_unsigned_and_is_told_so(
 
 
 def test_a_published_plugin_is_verified_installed_and_synced_from_a_folder(
-    aperio: Aperio, whole_hello: Path, hello_api: HelloApi
+    aperio: Aperio, hello: Path, hello_api: HelloApi
 ) -> None:
     aperio("registry", "init", "registry")
-    aperio("registry", "add", whole_hello / "dist", "--dir", "registry")
+    aperio("registry", "add", hello / "dist", "--dir", "registry")
     aperio("registry", "build", "--dir", "registry")
     registry = aperio.folder / "registry" / "public"
     with aperio.unchanged():
