@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aperio_cli.__main__ import main
 from aperio_cli.files.removing import remove_tree
 from tests.builders import Known, snapshot
-from tests.forking import Forked
+from tests.forking import Forked, forked_pip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,7 +268,8 @@ def operator(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     made = Aperio(folder, tmp_path / "aperio-home", capsys)
     try:
-        yield made
+        with forked_pip():
+            yield made
         made.close()
         made.assert_nothing_left()
     finally:
