@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import json
+import os
 import runpy
 import socket
 import subprocess
@@ -100,6 +101,7 @@ def _paths(*flags: str) -> list[str]:
 
 if __name__ == "__main__":
     _PATHS: Final = (_paths(), _paths("-S"))
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # as the SDK does; gRPC reads it once
     for _name in _IMPORTED:
         importlib.import_module(_name)
     serve(socket.socket(fileno=int(sys.argv[1])), _be_plugin)

@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode leaves
 
 from sdk_host import COOKIE, PRELUDE, Launch, Plugin
 
+from tests.forked_plugins import Forking
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -25,7 +27,7 @@ def socket_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def launch(tmp_path: Path, socket_folder: Path) -> Iterator[Launch]:
-    """Give a function that starts a plugin; `before` runs before the SDK is imported."""
+    """Give a function that starts a plugin, as `Launch` says."""
     plugins: list[Plugin] = []
 
     def start(
@@ -34,15 +36,18 @@ def launch(tmp_path: Path, socket_folder: Path) -> Iterator[Launch]:
         before: str = "",
         environment: Mapping[str, str] | None = None,
         pass_fds: tuple[int, ...] = (),
+        anew: bool = False,
     ) -> Plugin:
         script = tmp_path / f"plugin_{len(plugins)}.py"
         script.write_text(PRELUDE.format(before=before) + textwrap.dedent(body), encoding="utf-8")
         default = {**COOKIE, "PLUGIN_UNIX_SOCKET_DIR": str(socket_folder)}
         # TMPDIR: a killed plugin's socket must not stay behind in /tmp.
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-B", str(script)],
+        popen = subprocess if before or pass_fds or anew else Forking
+        process = popen.Popen(
+            (sys.executable, "-I", "-B", str(script)),
             env={"TMPDIR": str(socket_folder)}
             | dict(default if environment is None else environment),
+            cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

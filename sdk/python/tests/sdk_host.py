@@ -188,7 +188,11 @@ class Plugin:
 
 
 class Launch(Protocol):
-    """Starts a plugin from the body of its module; `before` runs before the SDK is imported."""
+    """Starts a plugin from the body of its module; `before` runs before the SDK is imported.
+
+    It is forked from a process that has imported gRPC, unless something runs before, descriptors
+    are passed on or it is to be an interpreter started `anew`.
+    """
 
     def __call__(
         self,
@@ -197,6 +201,7 @@ class Launch(Protocol):
         before: str = "",
         environment: Mapping[str, str] | None = None,
         pass_fds: tuple[int, ...] = (),
+        anew: bool = False,
     ) -> Plugin: ...
 
 
