@@ -12,6 +12,7 @@ makes no thread and nothing of its core; of the SDK and of plugins nothing is im
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib
 import json
 import os
@@ -38,9 +39,14 @@ _IMPORTED: Final = (
 
 
 class ForkedPlugin(Forked):
-    """A process that is told of as one that Popen started."""
+    """A process that is told of as one that Popen started; its words are the whole command."""
 
     SOURCE: ClassVar = ("tests.forked_plugins", "plugin")
+
+    def _execute_child(self, args: list[str], *rest: Any) -> None:
+        program, *words = args
+        flags = tuple(word for word in words if word in _FLAGS)
+        super()._execute_child([json.dumps(_path(program, "-S" in flags)), *words], *rest)
 
 
 class Forking:
@@ -51,17 +57,16 @@ class Forking:
     @staticmethod
     def Popen(arguments: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:  # noqa: N802
         """Fork what this interpreter would run, and start anything else."""
-        program, *words = arguments
-        if program == sys.executable:
-            return ForkedPlugin(words, **options)
+        if os.path.realpath(arguments[0]) == os.path.realpath(sys.executable):
+            return ForkedPlugin(list(arguments), **options)
         return subprocess.Popen(arguments, **options)
 
 
 def _be_plugin(order: dict[str, Any]) -> NoReturn:
     """Run what Python would run with these words, to the end of an interpreter."""
-    words: list[str] = order["words"]
+    path, *words = order["words"]
+    sys.path[:] = json.loads(path)
     flags = [words.pop(0) for word in tuple(words) if word in _FLAGS]
-    sys.path[:] = _PATHS["-S" in flags]
     sys.dont_write_bytecode = "-B" in flags
     for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
         del sys.modules[name]
@@ -92,15 +97,16 @@ def _run(words: list[str]) -> None:
     exec(compile(words[1], "<string>", "exec"), main.__dict__)  # noqa: S102 - a test's
 
 
-def _paths(*flags: str) -> list[str]:
-    """Return where an interpreter with these flags looks for modules."""
-    asked = [sys.executable, "-I", *flags, "-c", "import json, sys; print(json.dumps(sys.path))"]
+@functools.cache
+def _path(program: str, is_without_site: bool) -> list[str]:  # noqa: FBT001 - for the cache
+    """Return where an interpreter looks for modules."""
+    flags = ["-I", "-S"] if is_without_site else ["-I"]
+    asked = [program, *flags, "-c", "import json, sys; print(json.dumps(sys.path))"]
     found: list[str] = json.loads(subprocess.run(asked, check=True, capture_output=True).stdout)
     return found
 
 
 if __name__ == "__main__":
-    _PATHS: Final = (_paths(), _paths("-S"))
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # as the SDK does; gRPC reads it once
     for _name in _IMPORTED:
         importlib.import_module(_name)

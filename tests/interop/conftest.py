@@ -22,7 +22,7 @@ from aperio_cli.host.lifecycle import Event, Patience
 from aperio_cli.host.process.program import Program
 from aperio_cli.host.run import Run
 from tests.interop.conformance import RESULTS, RESULTS_VARIABLE, ROOT
-from tests.process.conftest import manifest, processes_below, wait_until
+from tests.process.conftest import forked_plugins, manifest, processes_below, wait_until
 from tests.projects import make_project, write
 from tests.sharing import made_once
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from aperio_cli.host.process.logs import LogRecord
+
+__all__ = ["forked_plugins"]
 
 HERE = Path(__file__).resolve().parent
 GO = HERE / "go"

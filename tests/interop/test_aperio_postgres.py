@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.go, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.go,
+    pytest.mark.timeout(400),
+    pytest.mark.usefixtures("forked_plugins"),
+]
 PLUGIN = "aperio/aperio-postgres"
 BOX = ROOT / "plugins" / "box"
 PATIENCE_S = 60.0

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from aperio_cli.host.launch import RunningPlugin
     from tests.interop.conftest import OurHost, Programs
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 LIBRARY = Path(_mtls.__file__).resolve().parents[1]
 TIMEOUT_S = 15.0
 INSTALLING_S = 60.0

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.go, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.go,
+    pytest.mark.timeout(400),
+    pytest.mark.usefixtures("forked_plugins"),
+]
 PLUGIN = "aperio/nats-jetstream"
 PATIENCE_S = 60.0
 # sha256 of the product's delivery keys, by an independent program.

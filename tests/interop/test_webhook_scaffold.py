@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.go, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.go,
+    pytest.mark.timeout(400),
+    pytest.mark.usefixtures("forked_plugins"),
+]
 
 KEY: Final = "made-up-key"
 SECRET: Final = "made-up sécret"

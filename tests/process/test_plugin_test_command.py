@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["workshop"]
 
+pytestmark = pytest.mark.usefixtures("forked_plugins")
 BOX = ROOT / "plugins" / "box"
 BROKEN = ROOT / "tests" / "simulators" / "broken_plugins"
 NEEDS_SERVICE = {"connection", "events", "same-events", "resume", "parts", "cancel"}
