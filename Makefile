@@ -19,7 +19,7 @@ BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 # What the tests of plugins/nats-jetstream publish to.
 NATS_SERVER := github.com/nats-io/nats-server/v2@v2.14.5
 GO_PLUGINS := plugins/jsonl-file plugins/nats-jetstream plugins/aperio-postgres
-GO_SOURCES := sdk/go bench/go tests/sigstack/go $(wildcard $(GO_PLUGINS:%=%/*.go))
+GO_SOURCES := sdk/go bench/go tests/interop/go tests/sigstack/go $(wildcard $(GO_PLUGINS:%=%/*.go))
 # A plugin by people who never saw this project; see tests/interop/test_third_party.py.
 THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # After `make setup` nothing asks a package index or a module proxy: pip reads the wheel cache, go the
@@ -134,6 +134,7 @@ lint: setup ## ruff, mypy, gofmt, go vet, and that generated files are current
 	$(if $(GO),cd sdk/go && $(GO_OFFLINE) $(GO) vet ./...)
 	$(if $(GO),for plugin in $(GO_PLUGINS); do (cd $$plugin && $(GO_OFFLINE) $(GO) vet ./...) || exit 1; done)
 	$(if $(GO),cd bench/go && $(GO_OFFLINE) $(GO) vet ./...)
+	$(if $(GO),cd tests/interop/go/sdk && $(GO_OFFLINE) $(GO) vet ./...)
 
 dist: $(DEV_READY) ## the wheels and sdists of a release, the same bytes everywhere
 	.ci/build-release $(abspath $(BIN))/python $(abspath $(DIST))

@@ -24,7 +24,7 @@ from aperio_cli.host.run import Run
 from tests.interop.conformance import RESULTS, RESULTS_VARIABLE, ROOT
 from tests.process.conftest import forked_plugins, manifest, processes_below, wait_until
 from tests.projects import make_project, write
-from tests.sharing import made_once
+from tests.sharing import linked_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -85,7 +85,7 @@ def go_build(output: Path, *arguments: str) -> None:
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """Host and plugin on the newest go-plugin that the module file names."""
     programs = (PLAIN, "./host", "./plugin")
-    folder = made_once(tmp_path_factory, "stock", lambda folder: go_build(folder, *programs))
+    folder = linked_once(tmp_path_factory, "stock", lambda folder: go_build(folder, *programs))
     return Programs(folder / "host", folder / "plugin")
 
 
@@ -93,7 +93,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 def legacy(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """The same on go-plugin 1.0.1."""
     programs = (PLAIN, "-modfile=legacy.mod", "-tags=legacy", "./host", "./plugin")
-    folder = made_once(tmp_path_factory, "legacy", lambda folder: go_build(folder, *programs))
+    folder = linked_once(tmp_path_factory, "legacy", lambda folder: go_build(folder, *programs))
     return Programs(folder / "host", folder / "plugin")
 
 

@@ -14,6 +14,7 @@ import pytest
 import aperio_cli
 from aperio_cli.host.calls.envelopes import Origin, envelope_id
 from tests.process.test_control import TIMEOUT_S, end, serving, short_folder, start
+from tests.sharing import linked_once
 from tests.simulators.box import BoxOptions, BoxSimulator, make_events
 
 from .conftest import GO, PLAIN, check_go
@@ -33,10 +34,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of both programs."""
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
-    output = tmp_path_factory.mktemp("callers")
-    build("./caller", GO / "sdk", output / "caller")
-    build(".", GO / "connect", output / "connect")
-    return output
+
+    def link(folder: Path) -> None:
+        build("./caller", GO / "sdk", folder / "caller")
+        build(".", GO / "connect", folder / "connect")
+
+    return linked_once(tmp_path_factory, "callers", link)
 
 
 def test_a_go_program_loses_nothing_of_box_when_the_host_is_killed_in_the_middle(

@@ -26,7 +26,7 @@ from aperio_cli.host.calls.invocation import Invocation
 from tests.builders import Machine, manifest_bytes, new_machine, write_artifact
 from tests.process.conftest import Host, host, is_alive, processes_below, wait_until
 from tests.projects import ROOT
-from tests.sharing import made_once
+from tests.sharing import linked_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,12 +68,6 @@ def go(folder: Path, *arguments: str, cgo: bool = False) -> str:
 
 
 # ── the SDK's own tests ───────────────────────────────────────────────────────────────────────────
-
-
-def test_go_code_is_formatted_and_vetted() -> None:
-    assert go(ROOT, "run", "cmd/gofmt", "-l", str(SDK_GO), str(PROGRAMS)) == ""
-    for folder in (SDK_GO, PROGRAMS):
-        go(folder, "vet", "./...")
 
 
 def test_the_plugin_that_the_readme_shows_compiles(tmp_path: Path) -> None:
@@ -151,7 +145,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
         flags = ("-trimpath", "-ldflags=-s -w")
         go(PROGRAMS, "build", *flags, "-o", str(folder), "./host", "./plugin")
 
-    folder = made_once(tmp_path_factory, "go-sdk", compile_both)
+    folder = linked_once(tmp_path_factory, "go-sdk", compile_both)
     return Programs(folder / "host", folder / "plugin")
 
 

@@ -26,7 +26,9 @@ from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.lifecycle import Action, Event, Patience
 from aperio_cli.host.run import Run
 from aperio_cli.host.wire.mtls import SecureConnection
+from tests.commands import typed
 from tests.descriptors import open_descriptors
+from tests.forking import forked_pip
 from tests.interop.conformance import ROOT
 from tests.interop.conftest import SDK_PLUGIN, StockHost, eventually
 from tests.process.conftest import Host, development, wait_until
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("forked_plugins")
 LIBRARY = Path(_mtls.__file__).resolve().parents[1]
 TIMEOUT_S = 15.0
-INSTALLING_S = 60.0
 
 
 async def schema(plugin: RunningPlugin) -> str:
@@ -308,15 +309,11 @@ def test_a_run_speaks_mtls_when_the_policy_demands_it(project: Path, socket_fold
 
 
 def run_schema(project: Path, socket_folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "aperio_cli", "plugin", "run", str(project), "schema"],
-        env=dict(os.environ)
-        | {"PYTHONPATH": f"{ROOT}:{LIBRARY}", "XDG_RUNTIME_DIR": str(socket_folder)},
-        capture_output=True,
-        timeout=INSTALLING_S,
-        check=False,
-        text=True,
-    )
+    with forked_pip():
+        return typed(
+            ["plugin", "run", str(project), "schema"],
+            {**os.environ, "XDG_RUNTIME_DIR": str(socket_folder)},
+        )
 
 
 @pytest.mark.parametrize("name", ["Box", "Lantern"])

@@ -15,6 +15,7 @@ from aperio_cli.models.tlog.note import ED25519, Checkpoint, Note, NoteKey, Note
 from aperio_cli.models.tlog.proof import LogProof
 from aperio_cli.models.tlog.tiles import TILE_WIDTH, bundle_data, bundles_of, tile_data, tiles_of
 from tests.interop.conftest import GO, check_go
+from tests.sharing import linked_once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,18 +33,20 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go program."""
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
-    program = tmp_path_factory.mktemp("tlog") / "tlog"
-    done = subprocess.run(
-        ["go", "build", "-buildvcs=false", "-trimpath", "-o", str(program), "."],
-        cwd=GO / "tlog",
-        env=os.environ | {"CGO_ENABLED": "0"},
-        capture_output=True,
-        timeout=_BUILD_TIMEOUT_S,
-        check=False,
-        text=True,
-    )
-    check_go(done)
-    return program
+
+    def link(folder: Path) -> None:
+        done = subprocess.run(
+            ["go", "build", "-buildvcs=false", "-trimpath", "-o", str(folder / "tlog"), "."],
+            cwd=GO / "tlog",
+            env=os.environ | {"CGO_ENABLED": "0"},
+            capture_output=True,
+            timeout=_BUILD_TIMEOUT_S,
+            check=False,
+            text=True,
+        )
+        check_go(done)
+
+    return linked_once(tmp_path_factory, "tlog", link) / "tlog"
 
 
 def write_log(folder: Path, entries: list[bytes]) -> list[Path]:

@@ -15,6 +15,7 @@ import pytest
 
 from aperio_cli.scaffolding.go_sdk import go_sdk
 from tests.commands import typed
+from tests.forking import forked_pip
 from tests.go_projects import CACHE, COMPILED, require_go
 from tests.lifecycle.conftest import Workshop, workshop
 from tests.projects import ROOT, SDK, make_project, snapshot, write
@@ -29,6 +30,13 @@ pytestmark = pytest.mark.usefixtures("forked_plugins")
 BOX = ROOT / "plugins" / "box"
 BROKEN = ROOT / "tests" / "simulators" / "broken_plugins"
 NEEDS_SERVICE = {"connection", "events", "same-events", "resume", "parts", "cancel"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked_pip() -> Iterator[None]:
+    """Fork pip, which puts a folder's dependencies in place; builds have tests of their own."""
+    with forked_pip():
+        yield
 
 
 @dataclass(frozen=True)
