@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aperio_cli.proving.signature import TrustedRootSource
 from aperio_cli.signing.local import documents, server, tokens
 from tests.commands import typed
+from tests.sigstack.forks import run_sigstore
 from tests.sigstack.identities import BUILDS, PEOPLE, PIPELINES, TokenIssuer
 from tests.sigstack.stack import run_client
 from tests.simulators.ci import issuers
@@ -83,10 +84,13 @@ class Embedded:
     def run(self, argv: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run a command; without a proxy, everything on this machine reaches the services.
 
-        One of ours is done in this process: to start Python takes longer than to sign.
+        One of ours is done in this process, and sigstore's forked: to start Python and import
+        either takes longer than to sign.
         """
         if tuple(argv[1:3]) == ("-m", "aperio_cli"):
             return typed(argv[3:], env)
+        if tuple(argv[1:3]) == ("-m", "sigstore"):
+            return run_sigstore(argv[3:], env)
         return run_client(argv, env)
 
 

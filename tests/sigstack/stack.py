@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.sigstack import layout, tools
+from tests.sigstack.forks import RUN_TIMEOUT_S
 from tests.sigstack.identities import ALICE, build, person
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
-RUN_TIMEOUT_S = 100.0
 
 _NAMESPACES = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
 _FIRST_PROCESS = Path(__file__).resolve().parent / "namespace.py"
