@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -100,9 +101,30 @@ def test_rendered_projects_are_clean_for_ruff(tmp_path: Path) -> None:
         tool(tmp_path, "ruff", "check", "--no-cache", ".")
 
 
-def test_rendered_project_is_clean_for_mypy(of_each_kind: Path, tmp_path: Path) -> None:
+MYPY = ("mypy", "--follow-imports=silent", "--cache-dir")
+
+
+@pytest.fixture(scope="module")
+def imported_types(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mypy's cache of what the projects import, which takes longer than to check one of them."""
+    folder = tmp_path_factory.mktemp("mypy")
+    module = "github.com/acme/aperio-plugin-box"
+    # In a project, because what its settings are is a part of what is remembered.
+    project = scaffold(ScaffoldRequest(module, output=folder / "box")).path
+    imports = "import aperio_plugin, aperio_plugin.testing, http.server, pytest"
+    tool(project, *MYPY, str(folder / "cache"), "-c", imports)
+    return folder / "cache"
+
+
+def test_rendered_project_is_clean_for_mypy(
+    of_each_kind: Path, imported_types: Path, tmp_path: Path
+) -> None:
     # A cache of its own: each kind has a module `plugin`, and mypy mixes those of two up.
-    tool(of_each_kind, "mypy", "--follow-imports=silent", "--cache-dir", str(tmp_path), ".")
+    cache = str(shutil.copytree(imported_types, tmp_path / "cache"))
+    tool(of_each_kind, *MYPY, cache, ".")
+    (of_each_kind / "broken.py").write_text("import plugin\n\nplugin.main(7)\n")
+    with pytest.raises(AssertionError, match=r"broken\.py:3: error: "):
+        tool(of_each_kind, *MYPY, cache, ".")
 
 
 TESTS = {"connector": 13, "remediation": 17, "destination": 21}
