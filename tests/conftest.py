@@ -15,6 +15,7 @@ import pytest
 
 import aperio_cli
 from aperio_cli.archive import writing
+from aperio_cli.commands.app import program
 from aperio_cli.files import owning
 from aperio_cli.files.removing import remove_tree
 
@@ -103,6 +104,8 @@ def pytest_collection_finish() -> None:
     real = f"{sys.base_prefix}/bin"
     shown = (real if Path(folder).name == "shims" else folder for folder in found)
     os.environ["PATH"] = os.pathsep.join(dict.fromkeys(shown))
+    # A process that types one command after the other would make ready all of them at each new one.
+    program()
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000)  # as `aperio` itself does

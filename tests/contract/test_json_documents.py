@@ -869,7 +869,7 @@ def play_host(root: Path, play: Any) -> None:
     life_of_it = [line for line in lines() if '"acme/remediation"' in line]
     assert life_of_it
     for line in life_of_it:
-        jsonschema.validate(json.loads(line), LINES["instance"])
+        require(json.loads(line), LINES["instance"])
 
 
 @contextlib.contextmanager
@@ -895,17 +895,27 @@ def running_host(root: Path) -> Iterator[Callable[[], list[str]]]:
     assert process.returncode == 0, (root / "host.err").read_text()
 
 
+def require(found: Any, schema: Schema) -> None:
+    """Require that a document is as its schema says, which is one: see below."""
+    jsonschema.Draft202012Validator(schema).validate(found)
+
+
 def document(life: dict[str, Any], name: str) -> dict[str, Any]:
     """The one document on stdout, with the right keys around its data."""
     text = life[name]
     assert text.endswith("\n")
     assert text.count("\n") == 1
     found: dict[str, Any] = json.loads(text)
-    jsonschema.validate(found, ENVELOPE)
+    require(found, ENVELOPE)
     return found
 
 
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_schemas_of_documents_are_schemas() -> None:
+    schemas = [ENVELOPE, *DATA.values(), *RUNS.values(), *LINES.values()]
+    jsonschema.Draft202012Validator.check_schema({"allOf": schemas})
 
 
 def test_every_command_has_a_schema() -> None:
@@ -919,7 +929,7 @@ def test_document_has_its_keys_and_no_other(life: dict[str, Any]) -> None:
         found = document(life, command)
         status = "error" if command in FINDING else "ok"
         assert (found["command"], found["status"], found["errors"]) == (command.split(), status, [])
-        jsonschema.validate(found["data"], DATA[command])
+        require(found["data"], DATA[command])
 
     check()
 
@@ -929,7 +939,7 @@ def test_an_operation_has_its_keys_and_no_other(life: dict[str, Any]) -> None:
     def check(operation: str) -> None:
         found = document(life, operation)
         assert found["command"] == ["plugin", "run"]
-        jsonschema.validate(found["data"], RUNS[operation])
+        require(found["data"], RUNS[operation])
 
     check()
 
@@ -953,7 +963,7 @@ def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:
     names = ("sync", "sync refused", "sync mortal", "host logs")
     lines = {name: [json.loads(line) for line in life[name].splitlines()] for name in names}
     for line in itertools.chain(*lines.values()):
-        jsonschema.validate(line, LINES[line["type"]])
+        require(line, LINES[line["type"]])
     types = [line["type"] for line in lines["sync"]]
     assert types == ["event", "event", "event", "checkpoint", "summary"]
     assert [line["type"] for line in lines["sync refused"]] == ["error"]
@@ -965,9 +975,9 @@ def test_a_stream_has_lines_of_known_types(life: dict[str, Any]) -> None:
 def test_the_stream_of_a_sync_into_a_destination_has_no_events(life: dict[str, Any]) -> None:
     *lines, summary = map(json.loads, life["sync to"].splitlines())
     for line in lines:
-        jsonschema.validate(line, LINES[line["type"]])
+        require(line, LINES[line["type"]])
     assert [line["type"] for line in lines] == ["dead_letter", "dead_letter", "checkpoint"]
-    jsonschema.validate(summary, LINES["summary of a sync into a destination"])
+    require(summary, LINES["summary of a sync into a destination"])
     assert summary["deliveries"]["accepted"] == 2
 
 
@@ -979,4 +989,4 @@ def test_serve_says_its_address_in_one_line(life: dict[str, Any], tmp_path: Path
         env={"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "sdk" / "python")},
     )  # fmt: skip
     [line] = served.stdout.splitlines()
-    jsonschema.validate(json.loads(line), exactly(url=WORD))
+    require(json.loads(line), exactly(url=WORD))
