@@ -450,7 +450,7 @@ def alone(site: ConfigFile, rules: tuple[PublisherRule, ...] = ()) -> Policy:
 
 
 def throws() -> Iterator[random.Random]:
-    return (random.Random(seed) for seed in range(400))  # noqa: S311 - the same every time
+    return (random.Random(seed) for seed in range(200))  # noqa: S311 - the same every time
 
 
 def uses() -> Iterator[tuple[PluginId, Signer, str, str]]:
@@ -469,7 +469,7 @@ def test_no_user_configuration_admits_a_signer_that_the_site_alone_refuses() -> 
             if admits(policy, *use):
                 assert admits(floor, *use), (user, site, use)
                 admitted += 1
-    assert admitted > 1000, "too few are admitted for this to say anything"
+    assert admitted > 500, "too few are admitted for this to say anything"
 
 
 def test_no_user_rule_gets_around_the_rules_of_the_sites_file() -> None:
@@ -490,7 +490,7 @@ def test_no_user_rule_gets_around_the_rules_of_the_sites_file() -> None:
             if admits(policy, *use):
                 assert admits(floor, *use), (user, site, use)
                 admitted += 1
-    assert admitted > 1000, "too few are admitted for this to say anything"
+    assert admitted > 500, "too few are admitted for this to say anything"
 
 
 def test_no_user_configuration_lifts_what_the_site_states() -> None:

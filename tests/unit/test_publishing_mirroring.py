@@ -72,9 +72,9 @@ class Origin:
         other = plugin_entry(version_entry("3.0.0"), id="acme/other")
         self.site.publish(box, other, log=self.log, **root)
 
-    def mirror(self, *refs: str, platform: str = "", folder: Path | None = None) -> list[Mirrored]:
+    def mirror(self, *refs: str, platform: str = "") -> list[Mirrored]:
         """Mirror plugins over http, from a machine outside."""
-        with serving(folder or self.site.folder) as url:
+        with serving(self.site.folder) as url:
             return self.mirror_from(url, *refs, platform=platform)
 
     def mirror_from(self, place: Path | str, *refs: str, platform: str = "") -> list[Mirrored]:
@@ -156,7 +156,7 @@ def test_mirror_of_a_mirror_is_the_same(origin: Origin) -> None:
     origin.mirror_from(origin.site.folder)
     before = {path: data for path, (_, data) in snapshot(origin.root / "mirror").items()}
     shutil.copytree(origin.root / "mirror", origin.root / "first")
-    origin.mirror(folder=origin.root / "first")
+    origin.mirror_from(origin.root / "first")
     assert before == {path: data for path, (_, data) in snapshot(origin.root / "mirror").items()}
 
 
@@ -167,32 +167,37 @@ def test_plugin_that_was_not_chosen_is_not_there(origin: Origin) -> None:
         origin.offered("acme/other")
 
 
-def test_artifact_that_lies_elsewhere_is_found_in_the_mirror(
-    tmp_path: Path, domain: LocalDomain
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
+@pytest.fixture(scope="module")
+def lying_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, domain: LocalDomain
+) -> tuple[Origin, Mirrored]:
+    """A registry whose artifact lies at another address, and what was copied into its mirror."""
+    root = tmp_path_factory.mktemp("lying")
+    elsewhere = root / "elsewhere"
     elsewhere.mkdir()
     with serving(elsewhere) as address:
-        origin = Origin(tmp_path, domain, f"{address}box.tar.gz")
+        origin = Origin(root, domain, f"{address}box.tar.gz")
         shutil.copy(origin.site.folder / ARTIFACT, elsewhere / "box.tar.gz")
         (copied,) = origin.mirror()
-    with serving(tmp_path / "mirror") as url:
+    return origin, copied
+
+
+def test_artifact_that_lies_elsewhere_is_found_in_the_mirror(
+    lying_elsewhere: tuple[Origin, Mirrored],
+) -> None:
+    origin, copied = lying_elsewhere
+    with serving(origin.root / "mirror") as url:
         found = origin.client.resolve(signed_rule(url))
         assert found.mirrors[-1] == f"{url}mirrored/sha256/{copied.sha256[:2]}/{copied.sha256}"
 
 
 def test_mirror_of_a_mirror_needs_no_way_out_for_what_lay_elsewhere(
-    tmp_path: Path, domain: LocalDomain
+    lying_elsewhere: tuple[Origin, Mirrored], tmp_path: Path, domain: LocalDomain
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    with serving(elsewhere) as address:
-        origin = Origin(tmp_path, domain, f"{address}box.tar.gz")
-        shutil.copy(origin.site.folder / ARTIFACT, elsewhere / "box.tar.gz")
-        (copied,) = origin.mirror()
+    origin, copied = lying_elsewhere
     # A folder may not lead to this machine, so the address stands for one that is out of reach.
     first = tmp_path / "first"
-    shutil.copytree(tmp_path / "mirror", first)
+    shutil.copytree(origin.root / "mirror", first)
     stated = "https://artifacts.example/box.tar.gz"
     entry = json.loads((first / "plugins" / f"{PLUGIN}.json").read_text())
     entry["versions"][0]["artifacts"][0]["url"] = stated
@@ -229,7 +234,7 @@ def test_artifact_that_stands_in_a_documents_place_is_not_mirrored(
         artifact[key] = place
         origin.site.publish(box, other, log=origin.log, serial=serial)
         with pytest.raises(IndexUnreadable) as caught:
-            _ = origin.mirror() if serial == 2 else origin.mirror_from(folder)
+            _ = origin.mirror() if serial == 2 and key == "url" else origin.mirror_from(folder)
         assert f"`{place}` is stated for an artifact" in caught.value.why
         assert snapshot(mirrored) == before
 
@@ -264,7 +269,7 @@ def test_earlier_mirror_is_replaced_wholly_or_not_at_all(origin: Origin) -> None
     before = snapshot(origin.root / "mirror")
     (origin.site.folder / ARTIFACT).write_bytes(b"other bytes")
     with pytest.raises(DigestMismatch):
-        origin.mirror()
+        origin.mirror_from(origin.site.folder)
     assert snapshot(origin.root / "mirror") == before
     origin.publish(serial=2)
     origin.mirror_from(origin.site.folder, f"{PLUGIN}@1.2.3", platform="linux/amd64")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -27,6 +26,7 @@ from aperio_cli.scaffolding.origin import (
     parse_origin,
 )
 from aperio_cli.scaffolding.wheel import Wheel, sdk_wheel
+from tests.forking import ForkedPip
 from tests.projects import ROOT, WHEELS
 from tests.rows import each_row, for_each
 from tests.simulators.ci import web
@@ -165,17 +165,22 @@ def install(folder: Path, text: str, index: Path) -> subprocess.CompletedProcess
     (folder / FOLDER).mkdir(parents=True)
     (folder / FOLDER / LOCK_NAME).write_text(text)
     (folder / FOLDER / wheel.file_name).write_bytes(wheel.data)
-    return subprocess.run(
-        [
-            *(sys.executable, "-I", "-m", "pip", "install", "--dry-run", "--ignore-installed"),
-            *("--require-hashes", "--only-binary", ":all:", "-r", f"{FOLDER}/{LOCK_NAME}"),
-        ],
-        cwd=folder, capture_output=True, text=True, timeout=100, check=False,
-        env={
-            "HOME": str(folder), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{WHEELS} {index}",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        },
-    )  # fmt: skip
+    words = [
+        *("install", "--dry-run", "--ignore-installed"),
+        *("--require-hashes", "--only-binary", ":all:", "-r", f"{FOLDER}/{LOCK_NAME}"),
+    ]
+    environment = {
+        "HOME": str(folder), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{WHEELS} {index}",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }  # fmt: skip
+    streams: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    with ForkedPip(words, cwd=folder, env=environment, **streams) as process:
+        out, err = process.communicate(timeout=100)
+    return subprocess.CompletedProcess(words, process.returncode, out.decode(), err.decode())
 
 
 def small_release(folder: Path) -> str:

@@ -412,7 +412,7 @@ def test_receipt_that_is_nested_too_deeply_hides_no_other_plugin(aperio_home: Pa
 # ── what a plugin leaves ──────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("levels", [1500, 3000])
+@pytest.mark.parametrize("levels", [1100, 2100])
 def test_folders_that_a_plugin_nested_keep_nothing_from_being_installed_or_removed(
     machine: Machine, levels: int
 ) -> None:

@@ -502,7 +502,7 @@ class Lives(RuleBasedStateMachine):
 
 
 Lives.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, database=None, derandomize=True
+    max_examples=40, stateful_step_count=40, deadline=None, database=None, derandomize=True
 )
 TestLives = Lives.TestCase
 
