@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
 CODES = {"admitted", *(error.code for error in catalogue())}
 SEED = 20
-FEW, MANY = 500, 10_000
-FEW_SIGNED, MANY_SIGNED = 80, 500
+FEW, MANY = 300, 10_000
+FEW_SIGNED, MANY_SIGNED = 50, 500
 BUILD = github_identity()
 POLICY = Policy((build_rule(domain="local"),), require_provenance=True)
 

@@ -429,11 +429,14 @@ def test_error_of_a_domain_without_services_is_mapped(
 # ── other processes, other environments ───────────────────────────────────────────────────────────
 
 
-def test_two_processes_sign_at_once_and_everything_verifies(
+def test_two_processes_without_home_or_proxy_sign_at_once_and_everything_verifies(
     domain: LocalDomain, dist: Path
 ) -> None:
+    dead = "http://127.0.0.1:9"
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), dead)
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}
     names = [[dist / f"{who}{i}.tar.gz" for i in range(4)] for who in "ab"]
-    running = [process(domain, *some, HOME=str(dist)) for some in names]
+    running = [process(domain, *some, **nowhere, **proxies) for some in names]
     for child in running:
         out, err = child.communicate(timeout=TIMEOUT_S)
         assert (child.returncode, out, err) == (0, f"{IDENTITY}\n" * 4, "")
@@ -442,16 +445,6 @@ def test_two_processes_sign_at_once_and_everything_verifies(
         bundle = bundle_path(name).read_bytes()
         digest = Digest.of(name.read_bytes())
         assert verify_signature(digest, bundle, [root_of(domain)]).signer.identity == IDENTITY
-
-
-def test_signing_needs_neither_a_home_nor_a_proxy(domain: LocalDomain, dist: Path) -> None:
-    dead = "http://127.0.0.1:9"
-    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), dead)
-    child = process(
-        domain, dist / "a.tar.gz", HOME="/dev/null", XDG_CACHE_HOME="/dev/null", **proxies
-    )
-    out, err = child.communicate(timeout=TIMEOUT_S)
-    assert (child.returncode, out, err) == (0, f"{IDENTITY}\n", "")
 
 
 def test_signing_writes_only_bundle_and_log(
