@@ -25,6 +25,7 @@ from aperio_cli.proving.refusals import Fault
 from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from aperio_cli.signing.local import authority
 from aperio_cli.signing.local.authority import LeafIdentity
+from tests.rows import each_row
 from tests.trust import PAYLOAD_TYPE, Forge, OldLog, encoded, new_domain, root_of, statement
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ FROM_ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
+@each_row("part", PARTS)
 def test_bundle_refuses_when_one_part_is_foreign(
     part: str, forge: Forge, foreign: Forge, root: TrustedRootSource
 ) -> None:
@@ -312,7 +313,7 @@ def _repeated_timestamps(own: Document, _other: Document) -> None:
     stamps *= 40
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("mix", "reason"),
     [
         (_older_checkpoint, "root hash"),
@@ -437,7 +438,7 @@ def test_bundle_is_accepted_when_the_root_names_the_log_in_another_way(
     assert proof.log_entry.log == url or trusted["tlogs"][0]["logId"]["keyId"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("change", "reason"),
     [
         ({"integratedTime": "1700000000"}, "not valid at"),
@@ -494,7 +495,7 @@ ENVELOPES = (
 )
 
 
-@pytest.mark.parametrize(("change", "reason"), ENVELOPES)
+@each_row(("change", "reason"), ENVELOPES)
 def test_envelope_refuses_when_it_is_not_what_was_signed(
     change: Callable[[Document], None], reason: str, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -528,7 +529,7 @@ def test_envelope_refuses_when_its_signer_signed_a_file_of_the_same_bytes(
     assert refusal(document, root).code == "signature-invalid"
 
 
-@pytest.mark.parametrize("payload_type", ["application/json", "application/vnd.in-toto+xml", ""])
+@each_row("payload_type", ["application/json", "application/vnd.in-toto+xml", ""])
 def test_envelope_refuses_when_it_holds_no_statement(
     payload_type: str, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -545,8 +546,8 @@ TO_COME: Period = {"start": "2190-01-01T00:00:00Z"}
 KINDS = ("certificateAuthorities", "ctlogs", "tlogs", "timestampAuthorities")
 
 
-@pytest.mark.parametrize("period", [RETIRED, TO_COME], ids=["retired", "to come"])
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("period", [RETIRED, TO_COME], ids=["retired", "to come"])
+@each_row("kind", KINDS)
 def test_bundle_refuses_when_a_part_of_the_root_was_not_trusted_then(
     kind: str, period: Period, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -560,7 +561,7 @@ def test_bundle_refuses_when_a_part_of_the_root_was_not_trusted_then(
     assert ("verified time" if kind == "timestampAuthorities" else f"no {kind}") in refused.why
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_bundle_refuses_when_the_root_lacks_a_part(
     kind: str, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -670,7 +671,7 @@ LEAVES: dict[str, tuple[str, dict[str, bytes | None], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", LEAVES)
+@each_row("case", LEAVES)
 def test_certificate_refuses_when_it_does_not_name_one_signer(
     case: str, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -728,7 +729,7 @@ NO_BUNDLES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("case", NO_BUNDLES)
+@each_row("case", NO_BUNDLES)
 def test_bytes_refuse_when_they_are_no_bundle(case: str, root: TrustedRootSource) -> None:
     assert refusal(NO_BUNDLES[case], root).code == "bundle-malformed"
 
@@ -766,7 +767,7 @@ REMOVED: dict[str, Callable[[Document], object]] = {
 }
 
 
-@pytest.mark.parametrize("part", REMOVED)
+@each_row("part", REMOVED)
 def test_bundle_refuses_when_its_shape_is_wrong(
     part: str, forge: Forge, root: TrustedRootSource
 ) -> None:

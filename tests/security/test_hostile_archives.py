@@ -36,6 +36,7 @@ from tests.archives import (
     tar_of,
     zeros_gzip,
 )
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     import random
@@ -74,7 +75,7 @@ def snapshot(folder: Path) -> list[tuple[str, int]]:
 # ── kinds of members ──────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "words"),
     [
         (b"1", "a hard link"),
@@ -92,11 +93,11 @@ def snapshot(folder: Path) -> list[tuple[str, int]]:
     ],
 )
 def test_reader_refuses_by_name_when_a_member_is_not_a_file(
-    here: Path, kind: bytes, words: str
+    tmp_path: Path, kind: bytes, words: str
 ) -> None:
     data = artifact_of(tar_member("bin/x", kind=kind, fields=Fields(linkname=b"/etc/passwd")))
 
-    assert assert_refused(data, here) == "archive-member-type"
+    assert assert_refused(data, tmp_path) == "archive-member-type"
     with pytest.raises(ArchiveMemberType) as caught:
         reading.walk(io.BytesIO(data))
     assert caught.value.why == f"`bin/x` is {words}"
@@ -113,17 +114,17 @@ def test_unpack_refuses_when_a_link_would_redirect_a_later_file(here: Path) -> N
     assert list(outside.iterdir()) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "data", "words"),
     [(b"5", b"", "a folder"), (b"5", tar_member("lib/hidden"), "a folder"),
      (b"\0", b"a", "a file of the kind before POSIX")],
 )  # fmt: skip
 def test_reader_refuses_folders_and_old_files_though_they_do_no_harm(
-    here: Path, kind: bytes, data: bytes, words: str
+    tmp_path: Path, kind: bytes, data: bytes, words: str
 ) -> None:
     artifact = artifact_of(tar_member("lib", data, kind=kind))
 
-    assert assert_refused(artifact, here) == "archive-member-type"
+    assert assert_refused(artifact, tmp_path) == "archive-member-type"
     with pytest.raises(ArchiveMemberType) as caught:
         reading.walk(io.BytesIO(artifact))
     assert caught.value.why == f"`lib` is {words}"
@@ -146,28 +147,28 @@ GZIP_HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", GZIP_HEADS)
-def test_reader_refuses_a_gzip_header_that_carries_a(here: Path, name: str) -> None:
+@each_row("name", GZIP_HEADS)
+def test_reader_refuses_a_gzip_header_that_carries_a(tmp_path: Path, name: str) -> None:
     flag, rest, field = GZIP_HEADS[name]
     head = GZIP_HEADER[:3] + flag + GZIP_HEADER[4:]
     if rest is None:  # RFC 1952: CRC16 of the header before it
         rest = struct.pack("<H", zlib.crc32(head) & 0xFFFF)
 
-    assert assert_refused(head + rest + gzip_of(PLAIN)[10:], here) == "archive-malformed"
+    assert assert_refused(head + rest + gzip_of(PLAIN)[10:], tmp_path) == "archive-malformed"
     with pytest.raises(ArchiveMalformed) as caught:
         reading.walk(io.BytesIO(head + rest + gzip_of(PLAIN)[10:]))
     assert caught.value.why == f"{field} in the gzip header: {flag!r}, not b'\\x00'"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("at", "field"),
     [(4, "time"), (7, "time"), (8, "extra flags"), (9, "system")],
 )
-def test_reader_refuses_a_gzip_header_with_another(here: Path, at: int, field: str) -> None:
+def test_reader_refuses_a_gzip_header_with_another(tmp_path: Path, at: int, field: str) -> None:
     whole = gzip_of(PLAIN)
     changed = whole[:at] + b"\x03" + whole[at + 1 :]
 
-    assert assert_refused(changed, here) == "archive-malformed"
+    assert assert_refused(changed, tmp_path) == "archive-malformed"
     with pytest.raises(ArchiveMalformed) as caught:
         reading.read_manifest(io.BytesIO(changed))
     assert caught.value.why.startswith(f"{field} in the gzip header: ")
@@ -203,12 +204,12 @@ HEADERS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADERS)
-def test_reader_refuses_a_header_with_another(here: Path, name: str) -> None:
+@each_row("name", HEADERS)
+def test_reader_refuses_a_header_with_another(tmp_path: Path, name: str) -> None:
     fields, field = HEADERS[name]
     data = artifact_of(tar_member("bin/x", b"x", fields=fields))
 
-    assert assert_refused(data, here) == "archive-malformed"
+    assert assert_refused(data, tmp_path) == "archive-malformed"
     with pytest.raises(ArchiveMalformed) as caught:
         reading.walk(io.BytesIO(data))
     assert caught.value.why.startswith(f"the {field} in the header of `")
@@ -224,7 +225,7 @@ def test_reader_refuses_a_checksum_in_another_notation(here: Path) -> None:
     assert len(reading.walk(io.BytesIO(artifact_of(right)))) == 2
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("names", "words"),
     [
         (["lib/b", "lib/a"], "`lib/a` stands behind `lib/b`"),
@@ -233,10 +234,12 @@ def test_reader_refuses_a_checksum_in_another_notation(here: Path) -> None:
         (["zebra", "é", "z"], "`z` stands behind `é`"),
     ],
 )
-def test_reader_refuses_members_in_another_order(here: Path, names: list[str], words: str) -> None:
+def test_reader_refuses_members_in_another_order(
+    tmp_path: Path, names: list[str], words: str
+) -> None:
     data = artifact_of(*map(tar_member, names))
 
-    assert assert_refused(data, here) == "archive-malformed"
+    assert assert_refused(data, tmp_path) == "archive-malformed"
     with pytest.raises(ArchiveMalformed) as caught:
         reading.walk(io.BytesIO(data))
     assert caught.value.why.startswith(f"{words}; ")
@@ -275,7 +278,7 @@ def test_reader_refuses_every_header_in_which_one_bit_is_another() -> None:
 # ── paths ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     [
         "/etc/passwd",
@@ -330,26 +333,26 @@ def test_reader_refuses_every_header_in_which_one_bit_is_another() -> None:
         "private\uf03ause",
     ],
 )
-def test_reader_refuses_when_a_path_is_unsafe(here: Path, name: str | bytes) -> None:
-    assert assert_refused(artifact_of(tar_member(name, b"x")), here) == "archive-path"
+def test_reader_refuses_when_a_path_is_unsafe(tmp_path: Path, name: str | bytes) -> None:
+    assert assert_refused(artifact_of(tar_member(name, b"x")), tmp_path) == "archive-path"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     ["lib/nulls", "lib/null", "lib/console.py", "lib/com10", "lib/auxiliary.txt", "lib/.x",
      "a b/c d", " x", "lib/~1", "lib/a~1b", "lib/library~1.py", "lib/x.tar.gz", "été", "lib/a…b"],
 )  # fmt: skip
-def test_reader_takes_a_path_that_only_looks_like_an_unsafe_one(here: Path, name: str) -> None:
-    archive_unpacking.unpack(io.BytesIO(artifact_of(tar_member(name, b"x"))), here / "out")
+def test_reader_takes_a_path_that_only_looks_like_an_unsafe_one(tmp_path: Path, name: str) -> None:
+    archive_unpacking.unpack(io.BytesIO(artifact_of(tar_member(name, b"x"))), tmp_path / "out")
 
-    assert (here / "out" / name).read_bytes() == b"x"
+    assert (tmp_path / "out" / name).read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("prefix", [b"..", b"/", b"/etc", b"a/..", b"a//b", b"a\0b"])
-def test_reader_refuses_when_the_prefix_makes_a_path_unsafe(here: Path, prefix: bytes) -> None:
+@each_row("prefix", [b"..", b"/", b"/etc", b"a/..", b"a//b", b"a\0b"])
+def test_reader_refuses_when_the_prefix_makes_a_path_unsafe(tmp_path: Path, prefix: bytes) -> None:
     data = artifact_of(tar_member("x", b"x", fields=Fields(prefix=prefix)))
 
-    assert assert_refused(data, here) == "archive-path"
+    assert assert_refused(data, tmp_path) == "archive-path"
 
 
 def test_reader_refuses_when_a_path_is_longer_than_255_bytes(here: Path) -> None:
@@ -368,7 +371,7 @@ def test_refusal_shows_a_name_without_its_control_characters() -> None:
     assert "\n" not in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "members",
     [
         [tar_member("a", b"1"), tar_member("a", b"2")],
@@ -387,14 +390,16 @@ def test_refusal_shows_a_name_without_its_control_characters() -> None:
         [tar_member("É/a", b"1"), tar_member("é/b", b"2")],
     ],
 )
-def test_reader_refuses_when_two_members_claim_one_path(here: Path, members: list[bytes]) -> None:
-    assert assert_refused(artifact_of(*members), here) == "archive-duplicate"
+def test_reader_refuses_when_two_members_claim_one_path(
+    tmp_path: Path, members: list[bytes]
+) -> None:
+    assert assert_refused(artifact_of(*members), tmp_path) == "archive-duplicate"
 
 
 # ── numbers and structure ─────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "fields",
     [
         Fields(size=b"\x80" + bytes(10) + b"\x01"),
@@ -414,8 +419,8 @@ def test_reader_refuses_when_two_members_claim_one_path(here: Path, members: lis
         Fields(magic=bytes(8)),
     ],
 )
-def test_reader_refuses_when_a_header_field_is_wrong(here: Path, fields: Fields) -> None:
-    assert assert_refused(artifact_of(tar_member("a", fields=fields)), here) == (
+def test_reader_refuses_when_a_header_field_is_wrong(tmp_path: Path, fields: Fields) -> None:
+    assert assert_refused(artifact_of(tar_member("a", fields=fields)), tmp_path) == (
         "archive-malformed"
     )
 
@@ -429,7 +434,7 @@ def test_refusal_says_base_256_when_a_size_is_written_so() -> None:
     assert caught.value.why == "the size in a header is a base-256 number"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "end",
     [
         bytes(BLOCK) + tar_member("late", b"x") + END,
@@ -439,8 +444,8 @@ def test_refusal_says_base_256_when_a_size_is_written_so() -> None:
         END + bytes(20 * BLOCK),
     ],
 )
-def test_reader_refuses_when_something_follows_the_end(here: Path, end: bytes) -> None:
-    assert assert_refused(gzip_of(tar_of(end=end)), here) == "archive-malformed"
+def test_reader_refuses_when_something_follows_the_end(tmp_path: Path, end: bytes) -> None:
+    assert assert_refused(gzip_of(tar_of(end=end)), tmp_path) == "archive-malformed"
 
 
 def test_reader_refuses_when_bytes_follow_the_gzip_stream(here: Path) -> None:
@@ -478,9 +483,9 @@ def test_reader_refuses_when_the_gzip_trailer_is_wrong(here: Path, position: int
     assert assert_refused(bytes(data), here) == "archive-malformed"
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04" + bytes(100), b"BZh9" + bytes(100), bytes(600)])
-def test_reader_refuses_when_it_is_no_gzip_file(here: Path, data: bytes) -> None:
-    assert assert_refused(data, here) == "archive-malformed"
+@each_row("data", [b"PK\x03\x04" + bytes(100), b"BZh9" + bytes(100), bytes(600)])
+def test_reader_refuses_when_it_is_no_gzip_file(tmp_path: Path, data: bytes) -> None:
+    assert assert_refused(data, tmp_path) == "archive-malformed"
 
 
 def test_reader_refuses_when_cut_anywhere(here: Path) -> None:
@@ -491,13 +496,13 @@ def test_reader_refuses_when_cut_anywhere(here: Path) -> None:
     assert codes == {"archive-truncated"}
 
 
-@pytest.mark.parametrize("kept_blocks", range(5))
+@each_row("kept_blocks", range(5))
 def test_reader_refuses_when_the_tar_stream_ends_without_its_end(
-    here: Path, kept_blocks: int
+    tmp_path: Path, kept_blocks: int
 ) -> None:
     stream = tar_of(tar_member("a", b"x" * 600))[: kept_blocks * BLOCK]
 
-    assert assert_refused(gzip_of(stream), here) == "archive-truncated"
+    assert assert_refused(gzip_of(stream), tmp_path) == "archive-truncated"
 
 
 def test_reader_refuses_when_a_size_reaches_behind_the_end(here: Path) -> None:
@@ -509,7 +514,7 @@ def test_reader_refuses_when_a_size_reaches_behind_the_end(here: Path) -> None:
 # ── the manifest ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "stream",
     [
         END,
@@ -517,8 +522,8 @@ def test_reader_refuses_when_a_size_reaches_behind_the_end(here: Path) -> None:
         tar_member("lib/manifest.yaml", b"x") + END,
     ],
 )
-def test_reader_refuses_when_the_manifest_is_not_first(here: Path, stream: bytes) -> None:
-    assert assert_refused(gzip_of(stream), here) == "archive-manifest-missing"
+def test_reader_refuses_when_the_manifest_is_not_first(tmp_path: Path, stream: bytes) -> None:
+    assert assert_refused(gzip_of(stream), tmp_path) == "archive-manifest-missing"
     with pytest.raises(ArchiveManifestMissing):
         reading.read_manifest(io.BytesIO(gzip_of(stream)))
 
@@ -698,13 +703,13 @@ def test_reader_never_breaks_when_the_tar_stream_is_mutated(here: Path, seed: in
     assert 0 < sum(refusals) < len(refusals)  # both ways out were taken
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_reader_never_breaks_when_the_file_is_mutated(here: Path, seed: int) -> None:
+@each_row("seed", range(4))
+def test_reader_never_breaks_when_the_file_is_mutated(tmp_path: Path, seed: int) -> None:
     rng = seeded(seed)
     data = artifact_of(tar_member("bin/tool", rng.randbytes(700)), tar_member("b", b"b" * 3000))
-    (here / "outside").touch()
+    (tmp_path / "outside").touch()
 
-    refusals = [check_mutant(mutate(data, rng), here) for _ in range(100)]
+    refusals = [check_mutant(mutate(data, rng), tmp_path) for _ in range(100)]
 
     assert sum(refusals) > 90
 

@@ -244,18 +244,16 @@ USES: dict[str, Callable[[Path, Paths], None]] = {
 }
 
 
-@pytest.fixture(name="place")
-def _place(tmp_path: Path) -> Path:
+def placed(tmp_path: Path) -> Path:
     folder = tmp_path / "above" / "folder"
     folder.mkdir(parents=True)
     return folder / "used"
 
 
-@pytest.mark.parametrize("level", ["itself", "folder", "above"])
-@pytest.mark.parametrize("use", USES)
-def test_what_others_may_write_is_not_used(
-    use: str, level: str, place: Path, tmp_path: Path
-) -> None:
+@each_row("level", ["itself", "folder", "above"])
+@each_row("use", USES)
+def test_what_others_may_write_is_not_used(use: str, level: str, tmp_path: Path) -> None:
+    place = placed(tmp_path)
     paths = find_paths({}, home=str(tmp_path / "home"))
     USES[use](place, paths)  # the twin: as it is made, it is used
     opened = {"itself": place, "folder": place.parent, "above": place.parent.parent}[level]
@@ -272,8 +270,9 @@ def test_what_others_may_write_is_not_used(
 
 @pytest.mark.sandbox
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another user")
-@pytest.mark.parametrize("use", USES)
-def test_what_another_user_made_is_not_used(use: str, place: Path, tmp_path: Path) -> None:
+@each_row("use", USES)
+def test_what_another_user_made_is_not_used(use: str, tmp_path: Path) -> None:
+    place = placed(tmp_path)
     paths = find_paths({}, home=str(tmp_path / "home"))
     USES[use](place, paths)
     place.parent.chmod(0o1777)

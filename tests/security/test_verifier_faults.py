@@ -20,6 +20,7 @@ from aperio_cli.errors.trust import SignatureInvalid, VerifierCrashed
 from aperio_cli.models.digest import Digest
 from aperio_cli.proving.attestations import verify_attestations
 from aperio_cli.proving.signature import TrustedRootSource, verify_signature
+from tests.rows import each_row
 from tests.trust import Forge, OldLog, github_identity, new_domain, root_of
 
 if TYPE_CHECKING:
@@ -227,12 +228,12 @@ def _refusal_of(verify: Callable[[], object]) -> Refusal | None:
     return None
 
 
-@pytest.mark.parametrize("call", [*SOURCES, *CHECKS, *OWN])
+@each_row("call", [*SOURCES, *CHECKS, *OWN])
 def test_artifact_is_refused_when_a_call_fails(call: str, genuine: Genuine) -> None:
     _refuse_whatever_comes_of(call, CRASHES, genuine)
 
 
-@pytest.mark.parametrize("call", SOURCES)
+@each_row("call", SOURCES)
 def test_artifact_is_refused_when_a_call_gives_something_else(call: str, genuine: Genuine) -> None:
     _refuse_whatever_comes_of(call, WRONG_RESULTS, genuine)
 
@@ -249,7 +250,7 @@ def test_interruption_is_no_refusal(interruption: BaseException, genuine: Genuin
 # ── a verifier that says nothing against it ───────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("answer", [None, True, "verified"])
+@each_row("answer", [None, True, "verified"])
 def test_artifact_is_refused_when_the_policy_was_never_asked(
     answer: object, genuine: Genuine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from aperio_cli.files import tree
 from aperio_cli.models.digest import Digest
 from tests.archives import decomposed, sealed_gzip, seeded, zeros_gzip
 from tests.descriptors import open_descriptors
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     import random
@@ -186,7 +187,7 @@ def test_write_gives_other_bytes_when_the_time_differs(here: Path) -> None:
 # ── what is refused ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     [
         "/abs",
@@ -206,15 +207,15 @@ def test_write_gives_other_bytes_when_the_time_differs(here: Path) -> None:
         "lib/a?b",
     ],
 )
-def test_write_refuses_when_the_reader_would_not_take_a_path(here: Path, name: str) -> None:
+def test_write_refuses_when_the_reader_would_not_take_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(MemberUnfit, match="cannot be packed") as caught:
-        writing.write(here / "a", [MANIFEST, Member(name, b"")], mtime=0)
+        writing.write(tmp_path / "a", [MANIFEST, Member(name, b"")], mtime=0)
 
     assert caught.value.exit_status == NOT_DONE
-    assert list(here.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("path", "fits"),
     [
         ("n" * 100, True),
@@ -228,17 +229,17 @@ def test_write_refuses_when_the_reader_would_not_take_a_path(here: Path, name: s
         ("é" * 51, False),
     ],
 )
-def test_write_splits_a_long_path_or_names_it(here: Path, path: str, *, fits: bool) -> None:
+def test_write_splits_a_long_path_or_names_it(tmp_path: Path, path: str, *, fits: bool) -> None:
     members = [MANIFEST, Member(path, b"x")]
     if not fits:
         with pytest.raises(MemberUnfit, match=path):
-            writing.write(here / "a", members, mtime=0)
-        assert list(here.iterdir()) == []
+            writing.write(tmp_path / "a", members, mtime=0)
+        assert list(tmp_path.iterdir()) == []
         return
 
-    writing.write(here / "a", members, mtime=0)
+    writing.write(tmp_path / "a", members, mtime=0)
 
-    with tarfile.open(here / "a") as tar, (here / "a").open("rb") as file:
+    with tarfile.open(tmp_path / "a") as tar, (tmp_path / "a").open("rb") as file:
         assert tar.getnames()[1] == path
         assert reading.walk(file)[-1].path == max(path, "manifest.yaml")
 

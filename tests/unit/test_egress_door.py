@@ -34,6 +34,7 @@ from tests.egress import (
     read_head,
     rule,
 )
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,7 +213,7 @@ def hostile(server: Server) -> Iterator[Opened]:
         yield door
 
 
-@pytest.mark.parametrize(("place", "reason", "status"), REFUSED)
+@each_row(("place", "reason", "status"), REFUSED)
 def test_connect_is_refused_and_the_plugin_reads_why(
     hostile: Opened, place: str, reason: Reason, status: int
 ) -> None:
@@ -235,7 +236,7 @@ def test_the_same_door_leads_where_it_may(hostile: Opened, certificate: Path) ->
         assert b"200 OK" in ask(secure)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("sent", "reason"),
     [
         ("GET http://evil.io/ HTTP/1.1\r\nHost: api.box.com\r\n\r\n", Reason.NOT_GRANTED),

@@ -30,7 +30,7 @@ from aperio_cli.files import tree as files_tree
 from aperio_cli.models.digest import Digest
 from tests.builders import nest
 from tests.descriptors import open_descriptors
-from tests.rows import for_each
+from tests.rows import each_row, for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,17 +59,17 @@ def names_in(folder: Path) -> list[str]:
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
-def test_write_atomic_gives_the_mode_whatever_the_umask(here: Path, umask: int) -> None:
+@each_row("umask", [0o000, 0o077, 0o777])
+def test_write_atomic_gives_the_mode_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        writing.write_atomic(here / "a", b"new", mode=0o640)
+        writing.write_atomic(tmp_path / "a", b"new", mode=0o640)
     finally:
         os.umask(before)
 
-    assert (here / "a").read_bytes() == b"new"
-    assert mode_of(here / "a") == 0o640
-    assert names_in(here) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert mode_of(tmp_path / "a") == 0o640
+    assert names_in(tmp_path) == ["a"]
 
 
 def test_write_atomic_replaces_the_link_when_a_link_is_there(here: Path) -> None:
@@ -268,17 +268,17 @@ def test_remove_tree_is_not_ended_by_breadth(here: Path) -> None:
     assert names_in(here) == []
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o500, 0o300])
-def test_remove_tree_opens_folders_that_are_closed(here: Path, mode: int) -> None:
+@each_row("mode", [0o000, 0o500, 0o300])
+def test_remove_tree_opens_folders_that_are_closed(tmp_path: Path, mode: int) -> None:
     """As a plugin can leave its home; run as root this proves less."""
-    (here / "tree/sub/deeper").mkdir(parents=True)
-    (here / "tree/sub/file").touch()
-    (here / "tree/sub/deeper").chmod(mode)
-    (here / "tree/sub").chmod(mode)
+    (tmp_path / "tree/sub/deeper").mkdir(parents=True)
+    (tmp_path / "tree/sub/file").touch()
+    (tmp_path / "tree/sub/deeper").chmod(mode)
+    (tmp_path / "tree/sub").chmod(mode)
 
-    removing.remove_tree(here / "tree")
+    removing.remove_tree(tmp_path / "tree")
 
-    assert names_in(here) == []
+    assert names_in(tmp_path) == []
 
 
 def test_remove_tree_does_not_climb_out_of_a_folder_that_was_moved_away(
@@ -374,12 +374,12 @@ def make_odd(path: Path, kind: str) -> None:
                 server.bind(str(path))
 
 
-@pytest.mark.parametrize("kind", ["a folder", "a fifo", "a socket", "a symbolic link"])
-def test_hash_file_refuses_when_it_is_not_a_regular_file(here: Path, kind: str) -> None:
-    make_odd(here / "a", kind)
+@each_row("kind", ["a folder", "a fifo", "a socket", "a symbolic link"])
+def test_hash_file_refuses_when_it_is_not_a_regular_file(tmp_path: Path, kind: str) -> None:
+    make_odd(tmp_path / "a", kind)
 
     with pytest.raises(FileNotRegular, match="not a regular file") as caught:
-        reading.hash_file(here / "a")
+        reading.hash_file(tmp_path / "a")
 
     assert caught.value.why.endswith(kind)
 
@@ -435,15 +435,15 @@ def test_lock_names_the_holder_when_the_deadline_passes(here: Path) -> None:
         assert (here / "lock").read_text().split() == [str(os.getpid())]
 
 
-@pytest.mark.parametrize("before", ["", "7\n", "4194304\n", "4194304".ljust(19) + "\n"])
+@each_row("before", ["", "7\n", "4194304\n", "4194304".ljust(19) + "\n"])
 def test_lock_names_one_process_whatever_stood_there_and_costs_no_write_to_disk(
-    here: Path, monkeypatch: pytest.MonkeyPatch, before: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     """A file that is cut and written is written back when it is closed, on ext4."""
     monkeypatch.setattr(os, "ftruncate", lambda *_: pytest.fail("the lock's file was cut"))
-    (here / "lock").write_text(before)
-    with locking.FileLock(here / "lock", what="x", timeout_s=0):
-        assert (here / "lock").read_text() == f"{os.getpid()}".ljust(19) + "\n"
+    (tmp_path / "lock").write_text(before)
+    with locking.FileLock(tmp_path / "lock", what="x", timeout_s=0):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}".ljust(19) + "\n"
 
 
 def test_lock_is_free_when_its_holder_was_killed(here: Path) -> None:

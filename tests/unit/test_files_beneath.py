@@ -12,6 +12,7 @@ from aperio_cli.files import locking
 from aperio_cli.files.beneath import Beneath, OpenFolders
 from tests.builders import nest
 from tests.descriptors import open_descriptors
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
 SECRET = b"secret"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+def made(tmp_path: Path) -> Path:
     """A folder `root/a/b/file`, and beside it what no link may lead to."""
     (tmp_path / "outside/b").mkdir(parents=True)
     (tmp_path / "outside/b/file").write_bytes(SECRET)
     (tmp_path / "root/a/b").mkdir(parents=True)
     (tmp_path / "root/a/b/file").write_bytes(b"plain")
     return tmp_path / "root"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return made(tmp_path)
 
 
 @pytest.fixture
@@ -66,12 +71,13 @@ def test_plain_files_and_folders_are_used(
     use(beneath)
 
 
-@pytest.mark.parametrize("place", ["a", "a/b"])
-@pytest.mark.parametrize("way", ["absolute", "relative", "dangling", "to a file", "within"])
-@pytest.mark.parametrize("use", [*USES.values(), *CHANGES.values()], ids=[*USES, *CHANGES])
+@each_row("place", ["a", "a/b"])
+@each_row("way", ["absolute", "relative", "dangling", "to a file", "within"])
+@each_row("use", [*USES.values(), *CHANGES.values()], ids=[*USES, *CHANGES])
 def test_link_above_is_refused_and_named(
-    beneath: Beneath, root: Path, use: Callable[[Beneath], object], place: str, way: str
+    tmp_path: Path, use: Callable[[Beneath], object], place: str, way: str
 ) -> None:
+    root = made(tmp_path)
     outside = root.parent / "outside"
     target = outside if place == "a" else outside / "b"
     targets: dict[str, Path | str] = {
@@ -81,9 +87,10 @@ def test_link_above_is_refused_and_named(
         "to a file": outside / "b/file",
         "within": "moved",
     }
-    link(root / place, targets[way])
-    with pytest.raises(FileNotRegular) as caught:
-        use(beneath)
+    with Beneath(root) as beneath:
+        link(root / place, targets[way])
+        with pytest.raises(FileNotRegular) as caught:
+            use(beneath)
     assert (caught.value.code, caught.value.exit_status) == ("file-not-regular", 3)
     assert caught.value.what == f"`{root / place}` was not used: it is a symbolic link"
     assert (outside / "b/file").read_bytes() == SECRET

@@ -140,10 +140,10 @@ def get(source: object, **changes: object) -> tuple[bytes, Fetched]:
 # ── files ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("form", ["{}", "file://{}", "file://localhost{}", "FILE://{}"])
-def test_fetch_reads_a_file_when_it_is_named_by_path_or_url(here: Path, form: str) -> None:
-    (here / "a b").write_bytes(BODY)
-    source = form.format(here / "a b").replace(" ", " " if form == "{}" else "%20")
+@each_row("form", ["{}", "file://{}", "file://localhost{}", "FILE://{}"])
+def test_fetch_reads_a_file_when_it_is_named_by_path_or_url(tmp_path: Path, form: str) -> None:
+    (tmp_path / "a b").write_bytes(BODY)
+    source = form.format(tmp_path / "a b").replace(" ", " " if form == "{}" else "%20")
 
     body, fetched = get(source, offline=True, expected_digest=Digest.of(BODY))
 
@@ -156,9 +156,9 @@ def test_fetch_refuses_when_a_file_url_names_another_machine() -> None:
         get("file://evil.example/etc/passwd")
 
 
-@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "socket"])
-def test_fetch_refuses_when_a_file_is_not_regular(here: Path, kind: str) -> None:
-    path = here / kind
+@each_row("kind", ["link", "fifo", "folder", "socket"])
+def test_fetch_refuses_when_a_file_is_not_regular(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
     match kind:
         case "link":
             path.symlink_to("/etc/hostname")
@@ -171,18 +171,18 @@ def test_fetch_refuses_when_a_file_is_not_regular(here: Path, kind: str) -> None
                 listener.bind(str(path))
 
     with pytest.raises(FileNotRegular) as caught:
-        fetch_file(request_for(path), here / "out")
+        fetch_file(request_for(path), tmp_path / "out")
 
     assert caught.value.exit_status == REFUSED
-    assert not (here / "out").exists()
+    assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["missing", "file/below", "nul\0byte"])
-def test_fetch_says_not_there_when_a_file_is_missing(here: Path, name: str) -> None:
-    (here / "file").touch()
+@each_row("name", ["missing", "file/below", "nul\0byte"])
+def test_fetch_says_not_there_when_a_file_is_missing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
 
     with pytest.raises(ResponseNotFound) as caught:
-        get(f"{here}/{name}")
+        get(f"{tmp_path}/{name}")
 
     assert caught.value.exit_status == UNAVAILABLE
 
@@ -539,7 +539,7 @@ def test_fetch_leaves_no_thread_behind(server: Server) -> None:
 # ── where it may go ───────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "source",
     [
         "http://registry.example/a",
@@ -570,12 +570,12 @@ def test_fetch_leaves_no_thread_behind(server: Server) -> None:
         f"https://{'a.' * 127}example/a",
     ],
 )
-def test_fetch_refuses_when_the_address_is_not_secure(here: Path, source: str) -> None:
+def test_fetch_refuses_when_the_address_is_not_secure(tmp_path: Path, source: str) -> None:
     with pytest.raises(InsecureUrl) as caught:
-        fetch_file(request_for(source), here / "out")
+        fetch_file(request_for(source), tmp_path / "out")
 
     assert caught.value.exit_status == REFUSED
-    assert list(here.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("source", ["https://registry.example/a", "http://127.0.0.1:9/a"])

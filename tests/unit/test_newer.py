@@ -114,7 +114,7 @@ def test_ours_is_read(read: Callable[[Path, object], object], tmp_path: Path) ->
 
 
 @every_reader
-@pytest.mark.parametrize("schema", LATER)
+@each_row("schema", LATER)
 def test_a_later_aperio_s_is_refused(
     read: Callable[[Path, object], object], schema: object, tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_later_aperio_s_is_refused(
 
 
 @every_reader
-@pytest.mark.parametrize("schema", ODD)
+@each_row("schema", ODD)
 def test_what_no_aperio_writes_is_damage(
     read: Callable[[Path, object], object], schema: object, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from aperio_cli.models.artifact import MAX_ATTESTATIONS_BYTES, MAX_BUNDLE_BYTES
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.proof import SBOM_TYPE, Provenance
 from aperio_cli.proving.attestations import MAX_ATTESTATIONS, verify_attestations
+from tests.rows import each_row
 from tests.trust import (
     COMMIT,
     HOSTED_BUILDER,
@@ -186,7 +187,7 @@ SOURCES: dict[str, tuple[Document, tuple[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", SOURCES)
+@each_row("case", SOURCES)
 def test_source_of_provenance_is_what_it_states_without_doubt(
     case: str, domain: LocalDomain, root: TrustedRootSource
 ) -> None:
@@ -221,7 +222,7 @@ LIES: dict[str, tuple[Document, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", LIES)
+@each_row("case", LIES)
 def test_provenance_refuses_when_it_contradicts_the_certificate(
     case: str, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -337,7 +338,7 @@ for _name, _value in {
     WRONG_STATEMENTS[_name] = ("", _with(STATEMENT, _value, *_DEPENDENCIES))
 
 
-@pytest.mark.parametrize("case", WRONG_STATEMENTS)
+@each_row("case", WRONG_STATEMENTS)
 def test_signed_statement_refuses_when_its_form_is_wrong(
     case: str, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -368,7 +369,7 @@ WRONG_PAYLOADS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG_PAYLOADS)
+@each_row("case", WRONG_PAYLOADS)
 def test_signed_payload_refuses_when_it_cannot_be_read_in_one_way(
     case: str, forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -376,7 +377,7 @@ def test_signed_payload_refuses_when_it_cannot_be_read_in_one_way(
     assert refusal(line, root).code == "attestation-malformed"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "digest",
     [
         {"sha256": DIGEST.hex.upper()},
@@ -414,8 +415,8 @@ BROKEN_LINES: dict[str, tuple[str, Callable[[Forge, Forge], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("position", [0, 1, 2])
-@pytest.mark.parametrize("case", BROKEN_LINES)
+@each_row("position", [0, 1, 2])
+@each_row("case", BROKEN_LINES)
 def test_one_line_that_does_not_hold_refuses_all(
     case: str, position: int, forge: Forge, root: TrustedRootSource, tmp_path: Path
 ) -> None:
@@ -427,7 +428,7 @@ def test_one_line_that_does_not_hold_refuses_all(
     assert f"line {position + 1} of its attestations" in refused.what
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b" \n \n", b"\n" * 20_000])
+@each_row("data", [b"", b"\n", b" \n \n", b"\n" * 20_000])
 def test_file_refuses_when_it_has_no_or_too_many_lines(
     data: bytes, root: TrustedRootSource
 ) -> None:
@@ -436,7 +437,7 @@ def test_file_refuses_when_it_has_no_or_too_many_lines(
     assert "1 to 32 lines" in refused.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "shape",
     ["{0}\n{1}\n", "{0}\n{1}", "{0}\n\n{1}\n", "{0}\n{1}\n\n", "\n{0}\n{1}\n",
      "\n\n\n{0}\n \t\n{1}\n\n\n",
@@ -459,7 +460,7 @@ def test_file_may_not_consist_of_line_ends(forge: Forge, root: TrustedRootSource
         assert "at most 1024" in refusal(line + b"\n" * most, root).why
 
 
-@pytest.mark.parametrize("count", [1, 256, 257, 1024])
+@each_row("count", [1, 256, 257, 1024])
 def test_statement_may_be_about_as_many_files_as_a_release_has(
     count: int, forge: Forge, root: TrustedRootSource
 ) -> None:

@@ -21,6 +21,7 @@ from aperio_cli.models.proof import RELEASE_TYPES, SBOM_TYPE, Attestation, LogEn
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.proving.signature import TrustedRootSource, verify_signature
 from aperio_cli.signing.local.authority import CertificateAuthority, LeafIdentity
+from tests.rows import each_row
 from tests.trust import (
     REPOSITORY,
     Forge,
@@ -260,7 +261,7 @@ def test_statement_about_other_files_refuses_with_their_digests(
     assert refused.why == f"expected {DIGEST}\nsigned   {signed}, 2 more"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "predicate_type",
     [
         SBOM_TYPE,
@@ -420,7 +421,7 @@ def test_no_root_refuses(forge: Forge) -> None:
     assert refusal(forge.bundle_json(DIGEST)).code == "trust-root-missing"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "document",
     [
         b"",
@@ -438,7 +439,7 @@ def test_root_refuses_when_it_is_not_one(document: bytes, forge: Forge) -> None:
     assert refused.code == "trust-root-invalid"
 
 
-@pytest.mark.parametrize("period", [{"start": "yesterday"}, {}, {"start": "2020-01-01T00:00:00"}])
+@each_row("period", [{"start": "yesterday"}, {}, {"start": "2020-01-01T00:00:00"}])
 def test_root_refuses_when_a_period_cannot_be_read(
     period: dict[str, str], forge: Forge, root: TrustedRootSource
 ) -> None:
@@ -494,7 +495,7 @@ def test_refusal_does_not_quote_the_unverified_bundle(
     assert "http" not in why
 
 
-@pytest.mark.parametrize("member", [b"{}", b"[]", b"1", b'""'])
+@each_row("member", [b"{}", b"[]", b"1", b'""'])
 def test_bundle_of_very_many_members_refuses_before_a_parser_sees_it(
     member: bytes, forge: Forge, root: TrustedRootSource
 ) -> None:

@@ -18,6 +18,7 @@ from aperio_cli.errors.registries import PortInUse, RegistrySourceInvalid
 from aperio_cli.publishing import init
 from aperio_cli.publishing.serving import built_folder, serve, serving
 from tests.builders import registry_folder
+from tests.rows import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,7 @@ def test_serving_says_not_modified_to_whoever_has_it(url: str, folder: Path) -> 
     assert (status, body) == (200, b"changed")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "target",
     [
         "/../secret",
@@ -136,7 +137,7 @@ def test_serving_does_not_wait_on_a_pipe(url: str, folder: Path) -> None:
     assert ask(url, "/pipe")[0] == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+@each_row("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_serving_knows_no_other_method(url: str, method: str) -> None:
     assert ask(url, "/plugins.json", method=method)[0] == 501
 

@@ -145,10 +145,13 @@ def test_scaffold_refuses_a_publisher_that_is_no_namespace(here: Path, publisher
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", HOSTILE)
+@each_row("module", HOSTILE)
 def test_scaffold_refuses_a_name_that_is_no_module_path(
-    here: Path, tmp_path: Path, module: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(ModuleInvalid) as caught:
         scaffold(ScaffoldRequest(module))

@@ -20,6 +20,7 @@ from aperio_cli.errors.trust import (
 from aperio_cli.models.publisher import LOCAL_ISSUER
 from aperio_cli.signing.local import create_domain, keyring, open_domain
 from aperio_cli.signing.local.authority import LeafIdentity
+from tests.rows import each_row
 from tests.trust import IDENTITY, Forge, new_domain, snapshot
 
 if TYPE_CHECKING:
@@ -103,10 +104,11 @@ def test_empty_folder_in_the_place_is_used(place: Path) -> None:
     assert open_domain(place).identity == IDENTITY
 
 
-@pytest.mark.parametrize("fault", [OSError(5, "input/output"), KeyboardInterrupt(), MemoryError()])
+@each_row("fault", [OSError(5, "input/output"), KeyboardInterrupt(), MemoryError()])
 def test_interrupted_creation_leaves_nothing(
-    fault: BaseException, place: Path, monkeypatch: pytest.MonkeyPatch
+    fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    place = tmp_path / "trust" / "local"
     make = keyring.make
 
     def fail(directory: Path) -> None:
@@ -140,19 +142,21 @@ def test_two_creations_at_once_make_one_domain(place: Path) -> None:
     assert [path.name for path in place.parent.iterdir()] == ["local"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "identity",
     ["", "alice", "@local", "alice@example.com", "al ice@local", "alice@local\n", "älice@local",
      "a" * 80 + "@local", "alice@local,bob@local", "<alice@local>", ".alice@local"],
 )  # fmt: skip
-def test_identity_refuses_when_it_is_not_a_login_at_local(identity: str, place: Path) -> None:
+def test_identity_refuses_when_it_is_not_a_login_at_local(identity: str, tmp_path: Path) -> None:
+    place = tmp_path / "trust" / "local"
     with pytest.raises(IdentityInvalid):
         create_domain(place, identity)
     assert not place.parent.exists()
 
 
-@pytest.mark.parametrize("login", ["a", "root", "alice.b-c_d+e", "A1", "svc_"])
-def test_identity_may_be_any_usual_login(login: str, place: Path) -> None:
+@each_row("login", ["a", "root", "alice.b-c_d+e", "A1", "svc_"])
+def test_identity_may_be_any_usual_login(login: str, tmp_path: Path) -> None:
+    place = tmp_path / "trust" / "local"
     domain = create_domain(place, f"{login}@local")
     leaf = Forge.of(domain).but(identity=LeafIdentity(domain.identity, LOCAL_ISSUER)).certificate()
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -179,11 +183,12 @@ DOCUMENTS: dict[str, bytes | None] = {
 }
 
 
-@pytest.mark.parametrize("contents", DOCUMENTS.values(), ids=DOCUMENTS)
-@pytest.mark.parametrize("name", ["domain.json", "trusted_root.json"])
+@each_row("contents", DOCUMENTS.values(), ids=list(DOCUMENTS))
+@each_row("name", ["domain.json", "trusted_root.json"])
 def test_domain_refuses_when_a_document_cannot_be_read(
-    name: str, contents: bytes | None, place: Path
+    name: str, contents: bytes | None, tmp_path: Path
 ) -> None:
+    place = tmp_path / "trust" / "local"
     create_domain(place, IDENTITY)
     (place / name).unlink()
     if contents is not None:
@@ -193,14 +198,15 @@ def test_domain_refuses_when_a_document_cannot_be_read(
     assert name in caught.value.why
 
 
-@pytest.mark.parametrize(
+@each_row(
     "described",
     [{}, {"schema": 0, "identity": IDENTITY}, {"schema": 1}, {"schema": 1, "identity": 7},
      {"schema": 1, "identity": "ceo@example.com"}],
 )  # fmt: skip
 def test_domain_refuses_when_its_description_is_unknown(
-    described: dict[str, object], place: Path
+    described: dict[str, object], tmp_path: Path
 ) -> None:
+    place = tmp_path / "trust" / "local"
     create_domain(place, IDENTITY)
     (place / "domain.json").write_text(json.dumps(described))
     with pytest.raises(TrustDomainBroken):
@@ -229,9 +235,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", KEYS)
-def test_domain_refuses_to_sign_when_a_key_is_damaged(name: str, damage: str, place: Path) -> None:
+@each_row("damage", DAMAGES)
+@each_row("name", KEYS)
+def test_domain_refuses_to_sign_when_a_key_is_damaged(
+    name: str, damage: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "trust" / "local"
     domain = create_domain(place, IDENTITY)
     DAMAGES[damage](place / "keys" / f"{name}.pem")
     with pytest.raises(TrustDomainBroken) as caught, domain.serving():
@@ -239,8 +248,9 @@ def test_domain_refuses_to_sign_when_a_key_is_damaged(name: str, damage: str, pl
     assert name in caught.value.why
 
 
-@pytest.mark.parametrize("name", ["certificate_log", "certificates", "log", "timestamps"])
-def test_domain_refuses_to_sign_when_a_key_is_of_another_domain(name: str, place: Path) -> None:
+@each_row("name", ["certificate_log", "certificates", "log", "timestamps"])
+def test_domain_refuses_to_sign_when_a_key_is_of_another_domain(name: str, tmp_path: Path) -> None:
+    place = tmp_path / "trust" / "local"
     domain = create_domain(place, IDENTITY)
     _foreign_key(place / "keys" / f"{name}.pem")
     with pytest.raises(TrustDomainBroken) as caught, domain.serving():
