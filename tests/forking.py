@@ -248,14 +248,11 @@ def _begin(
     streams: list[int],
     be: Callable[[dict[str, Any]], NoReturn],
 ) -> NoReturn:
-    """Be the process that was asked for, to its end; it can be signalled as a group from the first.
-
-    As Popen returns only when the program is executed, it gives its number when that is so.
-    """
+    """Be the process that was asked for, to its end."""
     try:
         os.setsid()
-        orders.send(os.getpid().to_bytes(8, "little"))
-        _surround(order, streams)
+        _place(streams, order["passed"], orders.detach())
+        _surround(order)
         be(order)
     except BaseException:  # noqa: BLE001 - as the interpreter would show it
         sys.excepthook(*sys.exc_info())
@@ -332,8 +329,7 @@ def end_process(code: Any) -> NoReturn:
         os._exit(status)
 
 
-def _surround(order: dict[str, Any], streams: list[int]) -> None:
-    _place(streams, order["passed"])
+def _surround(order: dict[str, Any]) -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
@@ -348,17 +344,23 @@ def _surround(order: dict[str, Any], streams: list[int]) -> None:
     sys.stderr = _text(2, "wb", errors="backslashreplace", line_buffering=True)
 
 
-def _place(streams: list[int], passed: list[int]) -> None:
-    """Have the streams be 0 to 2, and what was passed have the numbers that it had; no others."""
+def _place(streams: list[int], passed: list[int], orders: int) -> None:
+    """Have the streams be 0 to 2, and what was passed have the numbers that it had; no others.
+
+    Only then it tells its own number, as Popen returns only when a program is executed: whoever
+    has that may signal its group, and limit its descriptors to fewer than these.
+    """
     numbers = [0, 1, 2, *passed]
-    held = [fcntl.fcntl(stream, fcntl.F_DUPFD, max(numbers) + 1) for stream in streams]
+    beyond = max(numbers) + 1
+    *held, telling = (fcntl.fcntl(each, fcntl.F_DUPFD, beyond) for each in (*streams, orders))
     for stream, number in zip(held, numbers, strict=True):
         os.dup2(stream, number)
+    os.write(telling, os.getpid().to_bytes(8, "little"))
     first = 3
     for number in sorted(passed):
         os.closerange(first, number)
         first = number + 1
-    os.closerange(first, max(256, *held) + 1)
+    os.closerange(first, max(256, telling) + 1)
 
 
 def _text(number: int, mode: str, **options: Any) -> io.TextIOWrapper:

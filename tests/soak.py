@@ -206,7 +206,8 @@ async def soak(place: Place, base: Path, plugins: int, seconds: float) -> Outcom
     async with serving(place, RULES) as served:
         counting = asyncio.create_task(_count_deaths(served, deaths))
         calling = [
-            asyncio.create_task(_call(served, names, calls, slowest)) for _ in range(CALLERS)
+            asyncio.create_task(_call(served, names, calls, slowest))
+            for _ in range(min(CALLERS, plugins))
         ]
         counted = []
         for begins_s, ends_s in calms:

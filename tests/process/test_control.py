@@ -234,7 +234,7 @@ def start(folder: Path, stdout: int | None = None) -> Served:
     (folder / "host").mkdir(mode=0o700, exist_ok=True)
     with (folder / "host" / "output").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "aperio_cli", "host", "run"],
+            [sys.executable, "-m", "tests.simulators.forking_host", "host", "run"],
             stdout=output if stdout is None else stdout,
             stderr=output,
             cwd=ROOT,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("forked_plugins")
 
 TELLING = """\
-import gc, json, os, resource, signal, sys, threading
+import gc, json, os, sys, threading
 def told(path):
     with open(path) as file:
         return file.read()
@@ -45,7 +45,6 @@ print(json.dumps({
     "leads": os.getsid(0) == os.getpgid(0) == os.getpid(),
     "threads": threading.active_count(),
     "signals": [status[name] for name in ("SigBlk", "SigIgn", "SigCgt")],
-    "limits": resource.getrlimit(resource.RLIMIT_CORE),
     "streams": [
         [stream.encoding, stream.errors, stream.line_buffering, stream.fileno()]
         for stream in (sys.stdin, sys.stdout, sys.stderr)
@@ -74,6 +73,7 @@ def ran(words: tuple[str, ...], folder: Path, *, is_forked: bool) -> tuple[str, 
             if not is_forked:
                 patch.setattr(unconfined, "subprocess", subprocess)
             popen = unconfined.execute(command.arguments, command, LIFELINE)
+        unconfined.limit(popen.pid, command.open_files)  # to fewer than what it was passed has
         assert isinstance(popen, ForkedPlugin) is is_forked
         told, said = popen.communicate(timeout=60)
     finally:

@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from aperio_cli.models.artifact import DevelopmentBuild
 
 
+FORKED = pytest.mark.usefixtures("forked_plugins")
+"""For what is about a plugin that was started already; all else here starts one."""
+
+
 async def read_all(plugin: RunningPlugin, cursor: bytes = b"") -> list[Any]:
     return [message async for message in plugin.connector.sync(Invocation(), cursor)]
 
@@ -98,6 +102,7 @@ UNHURRIED = Patience(
 )
 
 
+@FORKED
 def test_a_stop_lets_the_plugin_clean_up_and_takes_no_time(host: Host) -> None:
     host.options["patience"] = UNHURRIED
 
@@ -110,6 +115,7 @@ def test_a_stop_lets_the_plugin_clean_up_and_takes_no_time(host: Host) -> None:
     assert all(record.level != "error" for record in host.logs)
 
 
+@FORKED
 def test_a_plugin_of_another_kind_is_not_called_as_a_connector(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> None:
         await plugin.connector.schema(Invocation())
@@ -118,6 +124,7 @@ def test_a_plugin_of_another_kind_is_not_called_as_a_connector(host: Host) -> No
         host.run(development(PLUGINS / "bare.py", kind="destination"), use)
 
 
+@FORKED
 def test_a_plugin_with_a_newer_minor_version_runs(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> tuple[int, list[str | None]]:
         schema = await plugin.connector.schema(Invocation())
@@ -340,6 +347,7 @@ def test_a_base_folder_too_long_for_sockets_is_named(host: Host) -> None:
     deep.rmdir()
 
 
+@FORKED
 @pytest.mark.parametrize("check", ["garbage", "silence", "exit", "unknown"])
 def test_a_health_check_that_is_not_passed_is_no_start(
     host: Host, tmp_path: Path, check: str
@@ -415,6 +423,7 @@ def test_a_handshake_that_names_anothers_address_is_refused(
     assert (caught.value.code, caught.value.exit_status) == ("handshake-address-refused", 5)
 
 
+@FORKED
 @pytest.mark.parametrize("is_left", [True, False], ids=["link", "nothing"])
 def test_a_plugin_that_moves_its_home_is_dialled_nowhere_else(
     host: Host, tmp_path: Path, *, is_left: bool
@@ -450,6 +459,7 @@ def test_a_plugin_that_moves_its_home_is_dialled_nowhere_else(
 # ── hostile output ────────────────────────────────────────────────────────────────────────────────
 
 
+@FORKED
 def test_whatever_is_on_stderr_does_not_hurt_the_host(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> int:
         return len(await read_all(plugin))
@@ -465,6 +475,7 @@ def test_whatever_is_on_stderr_does_not_hurt_the_host(host: Host) -> None:
     assert all(character not in record.message for record in stderr for character in "\x00\x1b")
 
 
+@FORKED
 def test_streams_that_a_plugin_makes_up_get_it_no_more_lines_in_the_log(host: Host) -> None:
     """Each would else be held in memory, with lines of its own to spare."""
     few = host.options["chatter"] = Chatter(at_once=3_000, a_second=100)
@@ -477,6 +488,7 @@ def test_streams_that_a_plugin_makes_up_get_it_no_more_lines_in_the_log(host: Ho
     assert any(message.startswith("too much was printed: ") for message in host.messages())
 
 
+@FORKED
 def test_what_is_printed_after_the_handshake_is_drained_and_logged(
     host: Host, tmp_path: Path
 ) -> None:
@@ -551,6 +563,7 @@ def test_a_grandchild_in_a_session_of_its_own_cannot_hold_up_the_stop(
     assert taken_s < 30
 
 
+@FORKED
 def test_a_folder_without_permissions_is_removed_all_the_same(host: Host, tmp_path: Path) -> None:
     script = tmp_path / "plugin.py"
     script.write_text(
@@ -566,6 +579,7 @@ def test_a_folder_without_permissions_is_removed_all_the_same(host: Host, tmp_pa
     assert not list(host.runtime_base.iterdir())
 
 
+@FORKED
 def test_a_crash_in_a_call_is_told_with_signal_and_last_words(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> None:
         await read_all(plugin)
@@ -578,6 +592,7 @@ def test_a_crash_in_a_call_is_told_with_signal_and_last_words(host: Host) -> Non
     assert "out of rules" in caught.value.why
 
 
+@FORKED
 def test_a_plugin_killed_from_outside_fails_the_call_in_progress(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> float:
         os.kill(plugin.pid, signal.SIGKILL)
@@ -589,6 +604,7 @@ def test_a_plugin_killed_from_outside_fails_the_call_in_progress(host: Host) -> 
     assert host.run("bare", use) < 2
 
 
+@FORKED
 def test_an_error_in_the_block_passes_through_and_stops_the_plugin(host: Host) -> None:
     async def use(_plugin: RunningPlugin) -> None:
         raise RuntimeError("of the caller")
@@ -626,6 +642,7 @@ def test_a_cancellation_at_any_step_leaves_nothing(
     assert not host.leftovers()
 
 
+@FORKED
 def test_ctrl_c_in_the_middle_of_a_call_leaves_nothing(host: Host) -> None:
     async def use(plugin: RunningPlugin) -> None:
         async for _message in plugin.connector.sync(Invocation()):
@@ -669,6 +686,7 @@ def test_a_plugin_dies_with_a_host_that_is_killed(host: Host, name: str) -> None
         left.rmdir()
 
 
+@FORKED
 def test_two_plugins_run_at_once_and_do_not_mix(host: Host) -> None:
     async def both() -> tuple[int, int]:
         options, log = host.launch_options(), host.logs.append
@@ -682,6 +700,7 @@ def test_two_plugins_run_at_once_and_do_not_mix(host: Host) -> None:
     assert asyncio.run(both()) == (0, 99)
 
 
+@FORKED
 def test_a_descriptor_used_again_does_not_reach_the_former_plugin(host: Host) -> None:
     async def main() -> list[int]:
         minors = []
