@@ -27,9 +27,9 @@ THIRD_PARTY := github.com/hashicorp/terraform-provider-time@v0.13.1
 # environment forbids to write it: each worker would rewrite all of them, at each run.
 OFFLINE := PYTHONDONTWRITEBYTECODE= PIP_NO_INDEX=1 PIP_FIND_LINKS=$(CURDIR)/$(WHEELS) PIP_DISABLE_PIP_VERSION_CHECK=1 $(GO_OFFLINE)
 
-# One process more than there are cores, because tests wait for processes that they start; the tests
+# Two processes more than there are cores, because tests wait for processes that they start; the tests
 # of a file stay together, because they share what is made once. Which begin: tests/conftest.py.
-PARALLEL := -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile --no-loadscope-reorder
+PARALLEL := -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)') --dist loadfile --no-loadscope-reorder
 
 # Their files are made in memory, where there is room for half a million of them: see there.
 TESTED := $(OFFLINE) $(if $(TMPDIR),,$(addprefix TMPDIR=,$(shell $(PYTHON) tests/roomy.py)))
