@@ -67,8 +67,8 @@ def archive_of(*members: bytes, end: bytes = END) -> bytes:
 
 
 def bomb() -> bytes:
-    """A few kilobytes that unpack to 300 MiB of zeros."""
-    size_bytes = 300 * 1024 * 1024
+    """A few kilobytes that unpack to 64 MiB of zeros."""
+    size_bytes = 64 * 1024 * 1024
     head = tar_member("manifest.yaml", manifest_bytes())
     head += tar_member("zeros", fields=Fields(size=b"%011o\0" % size_bytes))
     return zeros_gzip(head, size_bytes)

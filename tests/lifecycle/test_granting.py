@@ -12,6 +12,7 @@ import pytest
 from aperio_cli.host.sandbox.choosing import choose_sandbox
 from tests.lifecycle.hello_api import KEY, HelloApi
 from tests.lifecycle.plugins import artifact_of, simulating
+from tests.rows import for_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,28 +112,30 @@ def test_grant_narrows_widens_and_is_kept(installed: Aperio) -> None:
     assert none["egress"] == []
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "status", "said"),
-    [
-        (("--egress", "evil.io:443"), "permission-not-asked", 2, "it asks for api.box.com:443"),
-        (("--egress", "api.box.com:80"), "permission-not-asked", 2, "it asks for api.box.com:443"),
-        (("--egress", "nonsense"), "permission-not-asked", 2, "`--own nonsense:443`"),
-        (("--limit", "processes=8"), "limit-too-low", 2, "expected at least 32, received 8"),
-        (("--limit", "memory=1GiB", "--limit", "memory=2GiB"), "usage", 2, "each limit once"),
-        (("--limit", "memory=1MiB"), "limit-too-low", 2, "memory: expected at least"),
-        (("--limit", "memory=lots"), "usage", 2, "expected a whole number of KiB, MiB or GiB"),
-        (("--limit", "colour=red"), "usage", 2, "expected memory, cpu, processes"),
-        (("--limit", "memory"), "usage", 2, "expected NAME=VALUE"),
-        (("--own", "127.1:80"), "usage", 2, "Expected 4 octets"),
-        (("--any-protocol",), "usage", 2, ""),
-        (("--no-egress", "--egress", "api.box.com:443"), "usage", 2, ""),
-    ],
-)
-def test_a_grant_that_cannot_be_is_refused_and_nothing_changes(
-    installed: Aperio, words: tuple[str, ...], code: str, status: int, said: str
-) -> None:
-    refused = installed.refuses("plugin", "grant", ID, *words, code=code, status=status)
-    assert said in " ".join([refused.why, *refused.next])
+REFUSED = [
+    (("--egress", "evil.io:443"), "permission-not-asked", 2, "it asks for api.box.com:443"),
+    (("--egress", "api.box.com:80"), "permission-not-asked", 2, "it asks for api.box.com:443"),
+    (("--egress", "nonsense"), "permission-not-asked", 2, "`--own nonsense:443`"),
+    (("--limit", "processes=8"), "limit-too-low", 2, "expected at least 32, received 8"),
+    (("--limit", "memory=1GiB", "--limit", "memory=2GiB"), "usage", 2, "each limit once"),
+    (("--limit", "memory=1MiB"), "limit-too-low", 2, "memory: expected at least"),
+    (("--limit", "memory=lots"), "usage", 2, "expected a whole number of KiB, MiB or GiB"),
+    (("--limit", "colour=red"), "usage", 2, "expected memory, cpu, processes"),
+    (("--limit", "memory"), "usage", 2, "expected NAME=VALUE"),
+    (("--own", "127.1:80"), "usage", 2, "Expected 4 octets"),
+    (("--any-protocol",), "usage", 2, ""),
+    (("--no-egress", "--egress", "api.box.com:443"), "usage", 2, ""),
+]
+"""What is typed of a grant, the error, its status, and what that says."""
+
+
+def test_a_grant_that_cannot_be_is_refused_and_nothing_changes(installed: Aperio) -> None:
+    @for_rows(REFUSED)
+    def check(words: tuple[str, ...], code: str, status: int, said: str) -> None:
+        refused = installed.refuses("plugin", "grant", ID, *words, code=code, status=status)
+        assert said in " ".join([refused.why, *refused.next])
+
+    check()
 
 
 def test_of_what_is_not_installed_nothing_is_granted(unsure: Aperio) -> None:

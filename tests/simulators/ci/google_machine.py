@@ -1,14 +1,12 @@
-"""A machine in Google's cloud, as far as identity tokens go; signs an artifact on it.
+"""A machine in Google's cloud, as far as identity tokens go; signs artifacts on it.
 
-    unshare --user --map-root-user --mount --net python google_machine.py FOLDER WAY
-
-WAY is `machine` or `impersonation`.
+    unshare --user --map-root-user --mount --net python google_machine.py FOLDER
 
 sigstore asks fixed names: `http://metadata/…` on a machine whose product name says so, and
 `https://iamcredentials.googleapis.com/…` to sign as another service account (cloud.google.com,
 "Get an ID token from the metadata server"; IAM Service Account Credentials API, generateIdToken).
-In a network and mount namespace of its own, this process is all of them. It prints the signer as
-JSON.
+In a network and mount namespace of its own, this process is all of them. It prints as JSON who has
+signed on the machine, and who by impersonation.
 """
 
 from __future__ import annotations
@@ -121,30 +119,34 @@ def services(private: Instance, host: Path) -> Iterator[None]:
         yield
 
 
-def main(folder: Path, way: str) -> int:
-    """Sign one artifact as the machine's account, or as another that it may sign as."""
+def main(folder: Path) -> None:
+    """Sign an artifact as the machine's account, and as another that it may sign as."""
     become_the_machine(folder)
     host = certificate(folder)
     artifact = artifacts.artifact_at(folder / artifacts.NAME).path
-    environment = {**os.environ, "SSL_CERT_FILE": str(host), "APERIO_HOME": str(folder / "home")}
-    if way == "impersonation":
-        environment["GOOGLE_SERVICE_ACCOUNT_NAME"] = ACCOUNT
     with instance(folder / "instance") as private, services(private, host):
         words = ["plugin", "sign", str(artifact), "--trust", str(private.file), "--json"]
-        done = subprocess.run(
-            [sys.executable, "-m", "aperio_cli", *words],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
-    document = json.loads(done.stdout)
-    sys.stdout.write(json.dumps(document["data"]["bundles"][0]["signer"]))
-    return done.returncode
+        stated = {"SSL_CERT_FILE": str(host), "APERIO_HOME": str(folder / "home")}
+        signers = {
+            "machine": sign(words, stated),
+            "impersonation": sign(words, stated | {"GOOGLE_SERVICE_ACCOUNT_NAME": ACCOUNT}),
+        }
+    json.dump(signers, sys.stdout)
+
+
+def sign(words: list[str], stated: dict[str, str]) -> object:
+    """Sign; return who has."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aperio_cli", *words],
+        env=os.environ | stated,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        check=True,
+        timeout=TIMEOUT_S,
+    )
+    return json.loads(done.stdout)["data"]["bundles"][0]["signer"]
 
 
 if __name__ == "__main__":
-    status = main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))
     assert threading.active_count() == 1
-    sys.exit(status)
