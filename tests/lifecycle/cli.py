@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aperio_cli.__main__ import main
 from aperio_cli.files.removing import remove_tree
+from aperio_cli.host.sandbox import unconfined
 from tests.builders import Known, snapshot
+from tests.forked_plugins import Forking
 from tests.forking import Forked, forked_pip
 
 if TYPE_CHECKING:
@@ -257,7 +259,11 @@ class Aperio:
 def operator(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Aperio]:
-    """An operator with a working folder, a home and a runtime folder of their own."""
+    """An operator with a working folder, a home and a runtime folder of their own.
+
+    Commands that are typed in this process fork the plugins in Python that they start
+    (`tests/forked_plugins.py`); those of commands that run as processes are started.
+    """
     folder = tmp_path / "work"
     folder.mkdir()
     temporary = tmp_path / "temporary"
@@ -266,6 +272,7 @@ def operator(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(unconfined, "subprocess", Forking)
     made = Aperio(folder, tmp_path / "aperio-home", capsys)
     try:
         with forked_pip():

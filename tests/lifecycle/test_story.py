@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aperio_cli import clock
+from aperio_cli.host.sandbox import unconfined
 from tests.lifecycle.cli import Aperio, Done, finish
 from tests.lifecycle.conftest import author, type_all
 from tests.lifecycle.hello_api import KEY, HelloApi
@@ -125,6 +126,7 @@ def test_box_is_installed_over_http_and_synced_while_its_token_expires(
     assert server.stdout
     url = server.stdout.readline().decode().strip()
     aperio("plugin", "install", BOX, "--registry", url)
+    monkeypatch.setattr(unconfined, "subprocess", subprocess)  # it starts, with its own gRPC
     served = finish(server)  # its stdin is closed
     assert (served.status, served.err) == (0, "")
 
