@@ -98,15 +98,21 @@ def build(source: str | Path, module: Path, output: Path) -> Path:
     return output
 
 
-def test_the_programs_that_the_page_shows_do_what_it_says(tmp_path: Path) -> None:
+def link_shown(folder: Path) -> None:
+    """Link the programs that the page shows: the first with the SDK, the second with Connect."""
     text = PAGE.read_text(encoding="utf-8")
     syncs, lists = re.findall(r"^```go\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    programs = []
     for name, shown, module in (("syncs", syncs, "sdk"), ("lists", lists, "connect")):
-        source = tmp_path / name / "main.go"
-        source.parent.mkdir()
+        source = folder / f"{name}.go"
         source.write_text(shown)
-        programs.append(build(source, GO / module, tmp_path / name / "program"))
+        build(source, GO / module, folder / name)
+
+
+def test_the_programs_that_the_page_shows_do_what_it_says(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    linked = linked_once(tmp_path_factory, "page-of-callers", link_shown)
+    programs = [linked / name for name in ("syncs", "lists")]
     with serving() as served:
 
         def run(*command: object) -> subprocess.CompletedProcess[str]:

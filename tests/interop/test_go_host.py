@@ -39,6 +39,7 @@ from tests.lifecycle.conftest import Workshop, workshop
 from tests.lifecycle.plugins import artifact_of, simulating
 from tests.process.conftest import is_alive, wait_until
 from tests.projects import ROOT
+from tests.sharing import linked_once
 from tests.simulators import box
 
 if TYPE_CHECKING:
@@ -150,12 +151,19 @@ def configure(server: GoServer, *more: str, stated: str = rule().to_toml()) -> N
     file.write_text("\n\n".join([*more, stated]) + "\n")
 
 
-def test_the_server_that_the_page_shows_syncs(server: GoServer) -> None:
+def link_shown(folder: Path) -> None:
+    """Link the server that the page shows."""
     text = PAGE.read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```go\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    source, program = server.machine.root / "main.go", server.machine.root / "server"
+    source, program = folder / "server.go", folder / "server"
     source.write_text(shown)
     go(PROGRAMS, "build", "-trimpath", "-ldflags=-s -w", "-o", str(program), str(source))
+
+
+def test_the_server_that_the_page_shows_syncs(
+    server: GoServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    program = linked_once(tmp_path_factory, "page-of-servers", link_shown) / "server"
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -20,7 +20,9 @@ import pytest
 from aperio_cli.data.run_receipts import RunReceipts
 from aperio_cli.host.control.client import connect
 from aperio_cli.models.plugin_id import PluginId
+from tests.commands import typed
 from tests.hosts import Place
+from tests.projects import ROOT
 
 from .conftest import is_alive, wait_until
 
@@ -45,10 +47,7 @@ class Hosted:
 
     def type(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command, as people type it."""
-        return subprocess.run(
-            [sys.executable, "-m", "aperio_cli", *words],
-            env=self.environment, capture_output=True, text=True, timeout=WITHIN_S, check=False,
-        )  # fmt: skip
+        return typed(words, self.environment)
 
     def instances(self) -> list[dict[str, Any]]:
         """How its plugins are; asked without a command, as it is asked again and again."""
@@ -94,9 +93,9 @@ def hosting(home: Path, folder: Path) -> Iterator[Hosted]:
     place.put()
     place.put("acme/keeper", "keeps", state=True)
     environment = os.environ | {"APERIO_SANDBOX": "none", "APERIO_HOME": str(home)}
-    words = [sys.executable, "-m", "aperio_cli", "host", "run", "--all"]
+    words = [sys.executable, "-m", "tests.simulators.forking_host", "host", "run", "--all"]
     with (folder / "said").open("wb") as said:
-        process = subprocess.Popen(words, env=environment, stdout=said, stderr=said)
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=said, stderr=said)
     made = Hosted(place, environment, process)
     try:
         assert wait_until((home / "host/control.sock").exists, within_s=WITHIN_S)
