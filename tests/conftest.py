@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Strip the environment for all tests, and have the collector of garbage pass over the tests.
 
-    Some ten thousand of them stay until the end: no walk over them frees anything.
+    Some thousands of them stay until the end: no walk over them frees anything.
     """
     for name in [name for name in os.environ if not _stays(name)]:
         del os.environ[name]
@@ -142,7 +142,7 @@ def _surroundings(
 ) -> None:
     """Give a test a home of its own, this machine's loopback and no slow disk.
 
-    One fixture for all of it: there are some ten thousand tests, and each pays for each fixture.
+    One fixture for all of it: there are thousands of tests, and each pays for each fixture.
     """
     # Only what is named above; above all no PYTHON*, no proxies, no PLUGIN_*. Little is found here
     # that was not at the start.
