@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aperio_cli.__main__ import main
 from aperio_cli.files.removing import remove_tree
 from aperio_cli.host.sandbox import unconfined
+from aperio_cli.machine import interpreters
 from tests.builders import Known, snapshot
 from tests.forked_plugins import Forking
 from tests.forking import Forked, forked_pip
@@ -32,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SDK = ROOT / "sdk" / "python"
 DEADLINE_S = 60.0
 ENVELOPE_KEYS = {"schema", "command", "status", "exit_status", "data", "errors"}
+_OWN = getattr(sys, "_base_executable", "") or sys.executable
 _NOTED = ("/cache/", "/checks/", "/state.db", "/trust/local/log/")
 """What may be noted all the same: downloads, the check before a launch, state, what was signed."""
 
@@ -261,6 +264,7 @@ def operator(
 ) -> Iterator[Aperio]:
     """An operator with a working folder, a home and a runtime folder of their own.
 
+    Which Python this is, each install asks it anew; here it is asked once for them all.
     Commands that are typed in this process fork the plugins in Python that they start
     (`tests/forked_plugins.py`); those of commands that run as processes are started.
     """
@@ -272,6 +276,7 @@ def operator(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(interpreters, "probe", _probe)
     monkeypatch.setattr(unconfined, "subprocess", Forking)
     made = Aperio(folder, tmp_path / "aperio-home", capsys)
     try:
@@ -282,6 +287,14 @@ def operator(
     finally:
         made.close()
         shutil.rmtree(runtime)
+
+
+_ask = interpreters.probe
+_ask_once = functools.cache(_ask)
+
+
+def _probe(command: str) -> interpreters.Candidate:
+    return _ask_once(command) if command == _OWN else _ask(command)
 
 
 def finish(process: subprocess.Popen[bytes]) -> Done:
