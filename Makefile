@@ -106,7 +106,7 @@ test-again: setup
 	$(TESTED) $(BIN)/python -m pytest -m 'not slow' -q -rA --last-failed --last-failed-no-failures none
 
 test-all: setup third-party sigstack ## the tests, the slow ones too, and what they cover
-	$(TESTED) $(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=
+	APERIO_STARTS=1 $(TESTED) $(BIN)/python -m pytest -q $(PARALLEL) --cov --cov-report=
 	$(BIN)/python tests/coverage_floor.py
 
 soak: setup ## let 30 plugins crash at random for 10 minutes, under load

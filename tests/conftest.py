@@ -18,13 +18,14 @@ from aperio_cli.archive import writing
 from aperio_cli.commands.app import program
 from aperio_cli.files import owning
 from aperio_cli.files.removing import remove_tree
+from tests.forking import STARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 _KEPT = {"PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "PIP_NO_INDEX", "PIP_FIND_LINKS", "APERIO_CI"}
-_KEPT |= {"APERIO_SANDBOX"}
+_KEPT |= {"APERIO_SANDBOX", STARTS}
 _KEPT |= {"GOMODCACHE", "GOCACHE", "GOFLAGS", "GOPROXY"}  # what `make setup` filled, and no network
 # A skip of these is a failure where APERIO_CI is set: there everything they need is installed.
 _NEVER_SKIPPED_IN_CI = ("sandbox", "go")

@@ -24,7 +24,7 @@ import threading
 import types
 from typing import Any, ClassVar, Final, NoReturn
 
-from tests.forking import Forked, end_process, serve
+from tests.forking import Forked, end_process, is_forking, serve
 
 _FLAGS: Final = ("-I", "-S", "-B")
 _OURS: Final = ("aperio_cli", "tests")
@@ -57,7 +57,8 @@ class Forking:
     @staticmethod
     def Popen(arguments: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:  # noqa: N802
         """Fork what this interpreter would run, and start anything else."""
-        if os.path.realpath(arguments[0]) == os.path.realpath(sys.executable):
+        is_ours = os.path.realpath(arguments[0]) == os.path.realpath(sys.executable)
+        if is_forking() and is_ours:
             return ForkedPlugin(list(arguments), **options)
         return subprocess.Popen(arguments, **options)
 

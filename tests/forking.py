@@ -9,6 +9,9 @@ that it was given, and the kernel shows that environment; it goes in by the same
 themselves have tests of their own, and the pages are typed into a shell.
 
 Of what aperio itself starts, pip imports most: `forked_pip` has it forked, too.
+
+Where `$APERIO_STARTS` is set, as in `make test-all`, all that can be started is: forks are left to
+what only they can do.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from aperio_cli.machine import children
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+STARTS: Final = "APERIO_STARTS"
 ROOT: Final = Path(__file__).resolve().parents[1]
 _SEARCHED: Final = (str(ROOT), str(ROOT / "sdk" / "python"))
 _MOST_BYTES: Final = 128 * 1024
@@ -159,6 +163,11 @@ class Forked(subprocess.Popen[bytes]):
         return self.returncode
 
 
+def is_forking() -> bool:
+    """Whether what could be started is forked."""
+    return not os.environ.get(STARTS)
+
+
 class ForkedPip(Forked):
     """A process of pip; its words are those after `pip`."""
 
@@ -179,7 +188,7 @@ class _Subprocess:
         return getattr(subprocess, name)
 
     def Popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: N802 - that is its name
-        if command[: len(_PIP)] == _PIP:
+        if is_forking() and command[: len(_PIP)] == _PIP:
             return ForkedPip(command[len(_PIP) :], **options)
         return subprocess.Popen(command, **options)
 

@@ -23,7 +23,7 @@ from aperio_cli.host.sandbox import unconfined
 from aperio_cli.machine import interpreters
 from tests.builders import Known, snapshot
 from tests.forked_plugins import Forking
-from tests.forking import Forked, forked_pip
+from tests.forking import Forked, forked_pip, is_forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -223,7 +223,8 @@ class Aperio:
         given: dict[str, Any] = {"cwd": self.folder, "env": environment} | streams | options
         typed = self._typed(words)
         # What an interpreter is told when it starts, a fork of another one is not.
-        if prefix or any(name.startswith("PYTHON") for name in os.environ):
+        is_told = prefix or any(name.startswith("PYTHON") for name in os.environ)
+        if is_told or (not is_forking() and (at, most_bytes) == ("", None)):
             assert (at, most_bytes) == ("", None)
             arguments = [*prefix, sys.executable, "-m", "aperio_cli", *typed]
             started = subprocess.Popen(arguments, start_new_session=True, **given)

@@ -14,11 +14,12 @@ import ast
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tests.forking import Forked
+from tests.forking import Forked, is_forking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,7 @@ def typed_aperio(program: Path) -> Iterator[None]:
     text = _PROGRAM.format(python=sys.executable, address=listening.getsockname())
     program.write_text(text, encoding="utf-8")
     program.chmod(0o755)
-    forked: list[Forked] = []
+    forked: list[subprocess.Popen[bytes]] = []
     accepting = threading.Thread(target=_accept, args=(listening, forked))
     accepting.start()
     try:
@@ -68,7 +69,7 @@ def typed_aperio(program: Path) -> Iterator[None]:
         listening.close()
 
 
-def _accept(listening: socket.socket, forked: list[Forked]) -> None:
+def _accept(listening: socket.socket, forked: list[subprocess.Popen[bytes]]) -> None:
     """Carry out each order in a thread of its own, until there can be no more; end what is left."""
     carrying = []
     with contextlib.suppress(OSError):
@@ -82,14 +83,21 @@ def _accept(listening: socket.socket, forked: list[Forked]) -> None:
         thread.join(DEADLINE_S)
 
 
-def _carry_out(asked: socket.socket, forked: list[Forked]) -> None:
+def _started(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    if is_forking():
+        return Forked(words, **options)
+    command = [sys.executable, "-m", "aperio_cli", *words]
+    return subprocess.Popen(command, start_new_session=True, **options)
+
+
+def _carry_out(asked: socket.socket, forked: list[subprocess.Popen[bytes]]) -> None:
     with asked:
         order, streams, _, _ = socket.recv_fds(asked, _MOST_BYTES, 3)
         if not order:
             return  # whoever asked was killed
         words, folder, environment = ast.literal_eval(order.decode())
         stdin, stdout, stderr = streams
-        process = Forked(
+        process = _started(
             words, cwd=folder, env=environment, stdin=stdin, stdout=stdout, stderr=stderr
         )
         forked.append(process)

@@ -45,6 +45,7 @@ from aperio_cli.host.control.client import HostClient, connect
 from aperio_cli.host.lifecycle import Phase
 from aperio_cli.host.supervising.instances import InstanceKey
 from aperio_cli.models.plugin_id import PluginId
+from tests.forking import is_forking
 from tests.hosts import Place
 
 from .conftest import is_alive, wait_until
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 30.0
+HOST = "tests.simulators.forking_host" if is_forking() else "aperio_cli"
 SECRET = "s3cr3t-of-acme-corp"
 VERSION = "1.2.0"
 KINDS = {"acts": "remediation", "dies": "remediation", "takes": "destination"}
@@ -234,7 +236,7 @@ def start(folder: Path, stdout: int | None = None) -> Served:
     (folder / "host").mkdir(mode=0o700, exist_ok=True)
     with (folder / "host" / "output").open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.simulators.forking_host", "host", "run"],
+            [sys.executable, "-m", HOST, "host", "run"],
             stdout=output if stdout is None else stdout,
             stderr=output,
             cwd=ROOT,

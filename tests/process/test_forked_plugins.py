@@ -13,6 +13,7 @@ import pytest
 from aperio_cli.host.sandbox import unconfined
 from aperio_cli.host.sandbox.interface import Command
 from tests.forked_plugins import ForkedPlugin
+from tests.forking import STARTS
 
 from .conftest import is_alive, wait_until
 
@@ -70,6 +71,7 @@ def ran(words: tuple[str, ...], folder: Path, *, is_forked: bool) -> tuple[str, 
         environment = {"HOME": str(folder), "LANG": "C.UTF-8", "GIVEN": str(GIVEN)}
         command = Command((sys.executable, *words), environment, folder, 64, (GIVEN,))
         with pytest.MonkeyPatch.context() as patch:
+            patch.delenv(STARTS, raising=False)
             if not is_forked:
                 patch.setattr(unconfined, "subprocess", subprocess)
             popen = unconfined.execute(command.arguments, command, LIFELINE)
