@@ -14,10 +14,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from aperio_plugin import connector, declarations, destination, errors, remediation
+from aperio_plugin import _remediating, connector, declarations, destination, errors, remediation
 from aperio_plugin._convert.events import event_fields
 from aperio_plugin._delivering import DestinationService
-from aperio_plugin._remediating import REMEMBERED_KEYS
 from aperio_plugin.connector import (
     Actor,
     AuditLogEntry,
@@ -667,15 +666,18 @@ def test_the_harness_says_that_another_process_was_asked() -> None:
     assert Harness(Looking()).execute(_request("k")).outcome is remediation.Outcome.CHANGED
 
 
-def test_the_oldest_keys_are_forgotten() -> None:
+def test_the_oldest_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _remediating.REMEMBERED_KEYS == 10_000
+    kept = 50
+    monkeypatch.setattr(_remediating, "REMEMBERED_KEYS", kept)
     plugin = Counting()
     harness = Harness(plugin)
-    for number in range(REMEMBERED_KEYS + 1):
+    for number in range(kept + 1):
         harness.execute(_request(str(number)))
-    harness.execute(_request(str(REMEMBERED_KEYS)))
-    assert plugin.executed == REMEMBERED_KEYS + 1
+    harness.execute(_request(str(kept)))
+    assert plugin.executed == kept + 1
     harness.execute(_request("0"))
-    assert plugin.executed == REMEMBERED_KEYS + 2
+    assert plugin.executed == kept + 2
 
 
 class Echo(destination.Destination):
