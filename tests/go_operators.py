@@ -88,6 +88,7 @@ class Operator:
             "PYTHONPATH": f"{ROOT}:{SDK}",
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(WHEELS),
+            "GOMODCACHE": str(CACHE / "go"),
             "GOPROXY": f"file://{CACHE}/go/cache/download",
             "GOSUMDB": "off",
             "APERIO_SANDBOX": os.environ["APERIO_SANDBOX"],
