@@ -34,13 +34,16 @@ _PROGRAM: Final = """\
 '''
 import os, signal, socket, sys
 
+passed_on = signal.SIGHUP, signal.SIGINT, signal.SIGTERM
+signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)  # until there is whom to pass them to
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
     asked.connect({address!r})
     order = sys.argv[1:], os.getcwd(), dict(os.environ)
     socket.send_fds(asked, [repr(order).encode()], [0, 1, 2])
     pid = int(asked.recv(20))
-    for number in signal.SIGHUP, signal.SIGINT, signal.SIGTERM:
+    for number in passed_on:
         signal.signal(number, lambda number, _: os.kill(pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
     sys.exit(int(asked.recv(20)))
 """
 
