@@ -90,14 +90,15 @@ class _Source:
             )
         atexit.register(self.end)
 
-    def fork(self, order: dict[str, Any], streams: list[int]) -> tuple[int, int]:
-        """Have a process forked; give its number, and where its status can be read."""
-        reading, writing = os.pipe()
-        with self._lock, os.fdopen(writing, "wb"):
-            socket.send_fds(self._socket, [json.dumps(order).encode()], [writing, *streams])
+    def fork(self, order: dict[str, Any], streams: list[int]) -> tuple[int, socket.socket]:
+        """Have a process forked; give its number, and the socket at which its status is told."""
+        asking, telling = socket.socketpair()
+        given = [telling.fileno(), *streams]
+        with self._lock, telling:
+            socket.send_fds(self._socket, [json.dumps(order).encode()], given)
             pid = int.from_bytes(self._socket.recv(8), "little")
         assert pid, "the process that others are forked from has ended"
-        return pid, reading
+        return pid, asking
 
     def end(self) -> None:
         """End it; what was forked from it goes on."""
@@ -126,7 +127,7 @@ class Forked(subprocess.Popen[bytes]):
     def __init__(
         self, words: list[str], at: str = "", most_bytes: int | None = None, **options: Any
     ) -> None:
-        self._at, self._most_bytes, self._status, self._pidfd = at, most_bytes, -1, -1
+        self._at, self._most_bytes = at, most_bytes
         super().__init__(words, **options)
 
     def _execute_child(self, args: list[str], *rest: Any) -> None:
@@ -147,10 +148,13 @@ class Forked(subprocess.Popen[bytes]):
         """Give what waitpid gives of a child: how it ended, as soon as it has."""
         if wait_flags & os.WNOHANG and not select.select([self._pidfd], [], [], 0)[0]:
             return 0, 0
-        word = int.from_bytes(os.read(self._status, 8), "little")
-        for descriptor in (self._status, self._pidfd):
-            os.close(descriptor)
-        return self.pid, word
+        with self._status as asking:
+            told = asking.recv(8)
+            assert told, "the process that others are forked from has ended"
+            asking.shutdown(socket.SHUT_WR)  # so that it is reaped, as a child is by waitpid
+            asking.recv(1)
+        os.close(self._pidfd)
+        return self.pid, int.from_bytes(told, "little")
 
     def _internal_poll(self, **_: Any) -> int | None:
         if self.returncode is None and self._waitpid_lock.acquire(blocking=False):  # type: ignore[attr-defined] # private
@@ -239,16 +243,17 @@ def _go_on_with(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> 
     """Tell how a fork has ended; or reap it, because that was read."""
     pid, status = key.data
     waiting.unregister(key.fd)
-    os.close(key.fd)
     if key.fd == status:
         os.waitpid(pid, 0)
+        os.close(status)
         return
+    os.close(key.fd)
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert ended
     word = ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
     with contextlib.suppress(BrokenPipeError):
         os.write(status, word.to_bytes(8, "little"))
-    waiting.register(status, selectors.EVENT_READ, (pid, status))  # an error, once it is closed
+    waiting.register(status, selectors.EVENT_READ, (pid, status))  # its end, once that was read
 
 
 def _begin(

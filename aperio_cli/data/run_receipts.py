@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from aperio_cli import clock
 from aperio_cli.errors import AperioError
 from aperio_cli.files.rotating import RotatingFile, newest_lines
+from aperio_cli.machine.processes import find_start
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
 from aperio_cli.models.run_receipt import FAILED, RUNNING, RunReceipt
@@ -150,13 +151,8 @@ def _is_held(holder: object) -> bool:
 
 def _identity(pid: int) -> dict[str, object] | None:
     """Return what tells a process from every other, ids that come again included; None: gone."""
-    try:
-        # proc_pid_stat(5): the name, in parentheses, may hold anything; starttime is field 22.
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        started = stat.rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
-    return {"pid": pid, "started": started, "boot": _boot()}
+    started = find_start(pid)
+    return None if started is None else {"pid": pid, "started": started, "boot": _boot()}
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from aperio_cli.errors.files import LockHeld
 from aperio_cli.files import reading, writing
 from aperio_cli.files.locking import FileLock
 from aperio_cli.host.control.gate import LONGEST_PATH_BYTES
+from aperio_cli.machine.processes import find_start
 from aperio_cli.models.reading import Bounds, Table, Unreadable, read_json
 from aperio_cli.paths import runtime_base
 
@@ -111,7 +112,7 @@ def not_running(
         said: what came of dialling it.
         steps: what can be done without one.
     """
-    if found and said and Path(f"/proc/{found.pid}").exists():
+    if found and said and find_start(found.pid) is not None:
         return HostNotRunning(
             f"the host of `{paths.home}` does not answer",
             why=f"process {found.pid}, which runs since {found.started_at}, is there\n{said}",

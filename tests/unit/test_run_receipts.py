@@ -80,11 +80,14 @@ def test_a_run_whose_process_is_gone_has_failed(tmp_path: Path) -> None:
         "RunReceipts(Path(sys.argv[1])).keep(BEGUN)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    child = subprocess.run([sys.executable, "-c", code, tmp_path], timeout=60, check=False)
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # nobody has asked yet how it ended
+        unasked = RunReceipts(tmp_path).newest(BOX)
     assert child.returncode == -9
 
     (found,) = RunReceipts(tmp_path).newest(BOX)
 
+    assert unasked == (found,)
     assert (found.status, found.code) == (FAILED, "host-ended")
     assert "ended before it did" in found.error_message
 

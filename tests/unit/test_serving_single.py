@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from aperio_cli.paths import find_paths
@@ -30,5 +32,9 @@ def test_a_host_that_has_ended_is_said_to_have_and_how_to_start_one(tmp_path: Pa
     error = not_running(paths, found(beyond), SAID)
     assert error.why == f"process {beyond}, which ran since 2026-01-02T03:04:05Z, has ended"
     assert error.next[0] == "`aperio host run`"
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its number is still its own
+        error = not_running(paths, found(child.pid), SAID)
+    assert error.why == f"process {child.pid}, which ran since 2026-01-02T03:04:05Z, has ended"
     assert not_running(paths, steps=["read what it kept"]).next[-1] == "read what it kept"
     assert not_running(paths).why == f"{tmp_path}/host/host.json is not there"
