@@ -102,6 +102,8 @@ def _failure_of(check: Callable[..., None], values: dict[str, Any]) -> str:
     """Return what a check finds wrong, and in which of its lines; nothing when all is right."""
     try:
         check(**values)
+    except pytest.skip.Exception as skip:
+        return f"a row that skips hides those after it, so give it a test of its own: {skip}"
     except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - the caller tells it
         lines = "".join(
             f" (line {each.lineno})" for each in traceback.extract_tb(error.__traceback__)[1:2]

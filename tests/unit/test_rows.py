@@ -13,7 +13,7 @@ from tests.rows import each_row, for_each, for_rows
 def test_every_row_that_fails_is_told_by_its_name() -> None:
     seen = []
 
-    @for_each(["one", "two", "three", "four"])
+    @for_each(["one", "two", "three", "four", "five"])
     def test_of(row: str) -> None:
         """Say what for."""
         seen.append(row)
@@ -23,16 +23,19 @@ def test_every_row_that_fails_is_told_by_its_name() -> None:
                 pass
         if row == "four":
             raise KeyError(row)
+        if row == "five":
+            pytest.skip("not here")
 
     assert (test_of.__name__, test_of.__doc__) == ("test_of", "Say what for.")
     with pytest.raises(AssertionError) as told:
         test_of()
-    assert seen == ["one", "two", "three", "four"]
+    assert seen == ["one", "two", "three", "four", "five"]
     said = str(told.value)
     assert said.startswith("two: AssertionError (line ")
     assert "three: Failed (line " in said
     assert "DID NOT RAISE" in said
     assert "four: KeyError (line " in said
+    assert "five: a row that skips hides" in said
     assert "one: " not in said
 
 
