@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -39,9 +41,6 @@ from aperio_cli.host.supervising.instances import Fallback, InstanceKey, Pause, 
 from aperio_cli.models.plugin_id import PluginId
 from aperio_cli.models.run_receipt import FAILED, RunReceipt
 from tests.rows import each_row, for_each, for_rows
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BOX = PluginId("acme", "box")
 KEY = InstanceKey(BOX, "org", "one")
@@ -311,6 +310,26 @@ def test_one_long_envelope_is_encoded_as_protobuf_does(size: int) -> None:
     message.batch.envelopes.add(id=envelope.id, kind="event", envelope_json=envelope.json)
 
     assert encoding.batch([envelope]) == message.SerializeToString()
+
+
+def test_whoever_finds_the_socket_can_connect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, found = Path.rename, []
+
+    def put(aside: Path, path: Path) -> Path:
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(aside))  # as it will be found, from the next moment on
+        found.append(path)
+        return rename(aside, path)
+
+    monkeypatch.setattr(Path, "rename", put)
+
+    async def enter() -> None:
+        async with serve(tmp_path / "s", None, lambda _level, _text: None):  # type: ignore[arg-type]
+            assert (tmp_path / "s") in found
+
+    asyncio.run(enter())
 
 
 def test_the_folder_inside_must_be_this_users_alone(tmp_path: Path) -> None:

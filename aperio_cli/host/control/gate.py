@@ -242,8 +242,8 @@ def _listener(path: Path, mode: int) -> socket.socket:
         aside.unlink(missing_ok=True)
         listener.bind(str(aside))
         aside.chmod(mode)  # nobody listens yet, so nobody could connect before
+        listener.listen(_BACKLOG)  # before it is found: whoever finds it is let in, or waits
         aside.rename(path)
-        listener.listen(_BACKLOG)
     except BaseException:
         listener.close()
         raise
