@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aperio_cli.errors.running import PluginFault, PluginLimitReached
+from aperio_cli.errors.running import PluginFault, PluginLimitReached, PluginReportedError
 from aperio_cli.host.sandbox.bubblewrap import Bubblewrap
 from aperio_cli.host.sandbox.groups import NOTHING
 from tests.sandbox.conftest import LIMITS, MIB, acting, own_groups
@@ -17,7 +17,7 @@ from tests.sandbox.conftest import LIMITS, MIB, acting, own_groups
 if TYPE_CHECKING:
     from aperio_cli.host.sandbox.interface import Sandbox
     from aperio_cli.models.limits import Limits
-    from tests.sandbox.conftest import Stage
+    from tests.sandbox.conftest import Actor, Stage
 
 pytestmark = pytest.mark.sandbox
 
@@ -37,11 +37,26 @@ def at(**changes: Any) -> dict[str, Limits]:
     return {"limits": replace(LIMITS, **changes)}
 
 
+def stopped(actor: Actor, *deed: Any) -> PluginLimitReached:
+    """How it is stopped for a deed.
+
+    Without a control group, on a busy machine, it may be refused more before anybody looks at how
+    much it has: then that is later.
+    """
+    for each in (deed, *[("burn", 0.1)] * 100):
+        try:
+            actor.do(*each)
+        except PluginLimitReached as error:
+            return error
+        except PluginReportedError:
+            continue
+    pytest.fail("it was not stopped")
+
+
 def test_memory_hog_is_stopped_and_told_why(stage: Stage, kept: Sandbox) -> None:
     limit = at(memory_bytes=96 * MIB)
-    with acting(stage.build(**limit), kept) as actor, pytest.raises(PluginLimitReached) as caught:
-        actor.do("hog", 4096)
-    error = caught.value
+    with acting(stage.build(**limit), kept) as actor:
+        error = stopped(actor, "hog", 4096)
     assert (error.code, error.exit_status) == ("plugin-limit-reached", 5)
     assert "its limit of memory" in error.what
     assert error.why.startswith("memory: limit 96MiB, peak ")

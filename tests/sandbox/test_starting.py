@@ -208,14 +208,14 @@ def test_an_ordinary_users_plugins_are_contained_too(stage: Stage, base: Path) -
         ["own"], ["read", "/etc/shadow"], ["processes"], ["signal_process", os.getpid()],
         ["connect", "AF_INET", ["192.0.2.1", 80]], ["children", 100], ["fill", "/tmp", 64],
         ["connect", "AF_INET", ["127.10.0.1", 443]], ["make_device", "/tmp/x"],
-        ["system_call", 272, 0x10000000], ["hog", 4096],
+        ["system_call", 272, 0x10000000], ["hog", 4096], ["burn", 2.0],
     ]  # fmt: skip
     process = host_process(stage, base, deeds, uid=ORDINARY)
     out, err = process.communicate("", timeout=120)
     assert process.returncode == 0, err
     found = json.loads(out.splitlines()[-1])
     own, shadow, processes, signalled, network_, children, filled, *others = found["done"]
-    door, device, call, hog = others
+    door, device, call, *hog = others
     assert door == "connected"  # by the helper that enters the namespace for an ordinary user
     assert own["uid"] == ORDINARY
     assert (own["host"], shadow) == ("plugin", "ENOENT")
@@ -223,7 +223,8 @@ def test_an_ordinary_users_plugins_are_contained_too(stage: Stage, base: Path) -
     assert (signalled, network_, device, call) == ("ESRCH", "ENETUNREACH", "EPERM", "EPERM")
     assert 8 < children < 48
     assert filled <= 8
-    assert hog.startswith("plugin-limit-reached: memory: limit 256MiB")
+    # On a busy machine it may be refused more before anybody looks at it: stopped after that.
+    assert any(str(each).startswith("plugin-limit-reached: memory: limit 256MiB") for each in hog)
     assert "polled cpu memory" in found["said"]
 
 
