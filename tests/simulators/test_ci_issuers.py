@@ -104,7 +104,9 @@ def test_braces_in_a_claim_are_only_text() -> None:
 # ── held to Fulcio's own configuration, where its source is on this machine ───────────────────────
 
 
+@pytest.fixture
 def fulcio() -> dict[str, Any]:
+    """What Fulcio's configuration says of each kind of issuer."""
     folders = [folder for folder in (MODULES, REPOSITORY_CACHE) if folder]
     for folder in folders:
         for found in sorted(
@@ -138,9 +140,9 @@ KINDS: dict[str, tuple[Certify, dict[str, Any]]] = {
 
 
 @each_row("kind", KINDS)
-def test_certificates_say_what_fulcio_would_say(kind: str) -> None:
+def test_certificates_say_what_fulcio_would_say(kind: str, fulcio: dict[str, Any]) -> None:
     certify, stated = KINDS[kind]
-    described = fulcio()[kind]
+    described = fulcio[kind]
     values = {**described["default-template-values"], **{k: str(v) for k, v in stated.items()}}
     templates = dict(described["extension-templates"])
     if kind == "circleci-job":

@@ -124,7 +124,9 @@ def test_the_host_holds_the_generator_up_by_not_reading(launch: Launch) -> None:
     while len(set(readings[-50:])) != 1 or len(readings) < 50:  # until it stands still
         readings.append(made())
         assert time.monotonic() < deadline
-    assert readings[-1] < 200  # 20 MB: what gRPC and the sockets hold, and a few batches
+    # 50 MB of a hundred thousand: what gRPC and the sockets hold, and a few batches. How much gRPC
+    # holds depends on how the reading goes: 23 MB were seen on a busy machine.
+    assert readings[-1] < 500
     call.cancel()
 
 
