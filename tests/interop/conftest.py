@@ -65,13 +65,13 @@ def check_go(done: subprocess.CompletedProcess[str]) -> None:
         pytest.fail(f"{' '.join(map(str, done.args))}: {done.stderr}")
 
 
-def go_build(output: Path, *arguments: str) -> None:
-    """Build programs of `tests/interop/go`; a build that fails shows what Go says."""
+def go_build(output: Path, *arguments: str, module: Path = GO) -> None:
+    """Build programs of a module, `tests/interop/go`; a build that fails shows what Go says."""
     if not shutil.which("go"):
         pytest.skip("Go is not installed")
     done = subprocess.run(
         ["go", "build", "-buildvcs=false", "-trimpath", "-o", f"{output}", *arguments],
-        cwd=GO,
+        cwd=module,
         env=os.environ | {"CGO_ENABLED": "0"},
         capture_output=True,
         timeout=_BUILD_TIMEOUT_S,

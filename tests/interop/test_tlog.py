@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ from aperio_cli.models.tlog.merkle import Tree, inclusion_proof, leaf_hash
 from aperio_cli.models.tlog.note import ED25519, Checkpoint, Note, NoteKey, NoteSignature
 from aperio_cli.models.tlog.proof import LogProof
 from aperio_cli.models.tlog.tiles import TILE_WIDTH, bundle_data, bundles_of, tile_data, tiles_of
-from tests.interop.conftest import GO, check_go
+from tests.interop.conftest import GO, go_build
 from tests.sharing import linked_once
 
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.go, pytest.mark.timeout(300)]
 
-_BUILD_TIMEOUT_S = 250.0
 _TIMEOUT_S = 30.0
 _SECRET = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _KEY = NoteKey("registry.example/log", ED25519, _SECRET.public_key().public_bytes_raw())
@@ -31,20 +28,9 @@ _KEY = NoteKey("registry.example/log", ED25519, _SECRET.public_key().public_byte
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go program."""
-    if not shutil.which("go"):
-        pytest.skip("Go is not installed")
 
     def link(folder: Path) -> None:
-        done = subprocess.run(
-            ["go", "build", "-buildvcs=false", "-trimpath", "-o", str(folder / "tlog"), "."],
-            cwd=GO / "tlog",
-            env=os.environ | {"CGO_ENABLED": "0"},
-            capture_output=True,
-            timeout=_BUILD_TIMEOUT_S,
-            check=False,
-            text=True,
-        )
-        check_go(done)
+        go_build(folder / "tlog", ".", module=GO / "tlog")
 
     return linked_once(tmp_path_factory, "tlog", link) / "tlog"
 
