@@ -85,6 +85,7 @@ class Run:
             allowance=allowance,
             stderr=stderr,
             crash=self.crash,
+            is_killed=self._is_killed,
             left_s=self._left_s,
         )
         self._stop = Stop(self.held, self._left_s)
@@ -143,6 +144,9 @@ class Run:
         if self._interrupted:
             return copy.copy(self._interrupted)  # each call in flight raises one of its own
         return await self._post_mortem.crash(self.process)
+
+    def _is_killed(self) -> bool:
+        return self._post_mortem.at_limit(self.process) is not None
 
     def interrupt(self, error: PluginFault) -> None:
         """Kill the process; what waits for it fails with this error, at once."""

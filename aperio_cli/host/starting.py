@@ -114,6 +114,7 @@ class Start:
         allowance: how many lines it may print.
         stderr: reads the plugin's standard error.
         crash: makes the error for a process that has ended.
+        is_killed: says whether it was killed for what it used, before it is seen to end.
         left_s: seconds until the step in progress is late.
         way: out of the plugin's network, once it was made; None: it has none of the host's.
     """
@@ -127,6 +128,7 @@ class Start:
     allowance: Allowance
     stderr: StderrReader
     crash: Callable[[], Any]
+    is_killed: Callable[[], bool]
     left_s: Callable[[], float]
     way: WayOut | None = None
 
@@ -378,7 +380,8 @@ class Start:
             PluginNotHealthy: it does not, or not in time.
         """
         self.held.channel = channel = self.held.channel or await self._open_secure_channel()
-        calls = Calls(channel, self.program.subject, self.crash, self.masks, self.program.advice)
+        subject, advice = self.program.subject, self.program.advice
+        calls = Calls(channel, subject, self.crash, self.masks, advice, self.is_killed)
         # It may listen a moment after it has said so.
         asked = self._ask_health(calls, self.left_s(), wait_for_ready=True)
         async with beside(asked) as answer:

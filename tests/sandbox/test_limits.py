@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aperio_cli.errors.running import PluginFault, PluginLimitReached, PluginReportedError
+from aperio_cli.host.sandbox import watching
 from aperio_cli.host.sandbox.bubblewrap import Bubblewrap
 from aperio_cli.host.sandbox.groups import NOTHING
 from tests.sandbox.conftest import LIMITS, MIB, acting, own_groups
 
 if TYPE_CHECKING:
     from aperio_cli.host.sandbox.interface import Sandbox
+    from aperio_cli.host.sandbox.watching import Watched
     from aperio_cli.models.limits import Limits
-    from tests.sandbox.conftest import Actor, Stage
+    from tests.sandbox.conftest import Stage
 
 pytestmark = pytest.mark.sandbox
 
@@ -37,31 +39,39 @@ def at(**changes: Any) -> dict[str, Limits]:
     return {"limits": replace(LIMITS, **changes)}
 
 
-def stopped(actor: Actor, *deed: Any) -> PluginLimitReached:
-    """How it is stopped for a deed.
-
-    Without a control group, on a busy machine, it may be refused more before anybody looks at how
-    much it has: then that is later.
-    """
-    for each in (deed, *[("burn", 0.1)] * 100):
-        try:
-            actor.do(*each)
-        except PluginLimitReached as error:
-            return error
-        except PluginReportedError:
-            continue
-    pytest.fail("it was not stopped")
-
-
 def test_memory_hog_is_stopped_and_told_why(stage: Stage, kept: Sandbox) -> None:
     limit = at(memory_bytes=96 * MIB)
-    with acting(stage.build(**limit), kept) as actor:
-        error = stopped(actor, "hog", 4096)
+    with acting(stage.build(**limit), kept) as actor, pytest.raises(PluginLimitReached) as told:
+        actor.do("hog", 4096)
+    error = told.value
     assert (error.code, error.exit_status) == ("plugin-limit-reached", 5)
     assert "its limit of memory" in error.what
     assert error.why.startswith("memory: limit 96MiB, peak ")
     assert "killed once" in error.why
     assert list(error.next) == ["use less, or ask for more: `limits.memory` in manifest.yaml"]
+
+
+class Nobody:
+    """In the place of the thread that looks at plugins, on a machine too busy for it."""
+
+    def add(self, watched: Watched) -> None:
+        """Take one more, for nothing."""
+
+    remove = add
+
+
+def test_who_is_refused_memory_before_anybody_looked_is_told_its_limit(
+    stage: Stage, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_watcher", Nobody())
+    assert isinstance(sandbox, Bubblewrap)
+    build = stage.build(**at(memory_bytes=96 * MIB))
+    with acting(build, replace(sandbox, offer=NOTHING)) as actor:
+        with pytest.raises(PluginReportedError, match="no_such_deed"):
+            actor.do("no_such_deed")
+        with pytest.raises(PluginLimitReached) as told:
+            actor.do("hog", 4096)
+    assert told.value.why.startswith("memory: limit 96MiB, peak ")
 
 
 HIDDEN = {

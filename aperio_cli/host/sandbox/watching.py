@@ -85,7 +85,12 @@ class Watched:
                 self._last = (clock.monotonic_s(), _used_s(self._processes()))
 
     def counters(self) -> Counters:
-        """Return what was seen."""
+        """Return what was seen, the last time now.
+
+        A plugin that is refused memory says so at once, maybe before anybody has looked.
+        """
+        if self.watches_memory:
+            look_at([self])
         return Counters(
             memory_peak_bytes=self._peak_bytes or None,
             memory_kills=self._kills if self.watches_memory else None,

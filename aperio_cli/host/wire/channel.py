@@ -165,6 +165,7 @@ class Calls:
         crash: what gives the error for a process that has ended, or None for one that lives.
         masks: the secrets that the plugin is given; no answer and no error shows one.
         advice: what to do when an answer breaks the interface.
+        is_killed: whether the process was killed for what it used, and has yet to end.
     """
 
     def __init__(
@@ -174,12 +175,14 @@ class Calls:
         crash: Callable[[], Awaitable[PluginFault | None]],
         masks: Masks | None = None,
         advice: Advice = OPERATOR,
+        is_killed: Callable[[], bool] = bool,
     ) -> None:
         self._channel = channel
         self._subject = subject
         self._crash = crash
         self._masks = masks or Masks()
         self._advice = advice
+        self._is_killed = is_killed
 
     async def unary(
         self,
@@ -278,7 +281,7 @@ class Calls:
         import grpc
 
         code, method = error.code(), _method(path)
-        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} or self._is_killed():
             crash = await self._crash()
             if crash is not None:
                 return crash
