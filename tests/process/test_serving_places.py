@@ -65,7 +65,13 @@ class Hosted:
                 os.kill(each["pid"], signal.SIGKILL)
         pids = [each["pid"] for each in before if each["pid"]]
         assert wait_until(lambda: not any(map(is_alive, pids)), within_s=WITHIN_S)
-        assert wait_until(self.are_ready, within_s=WITHIN_S), self.instances()
+
+        def are_others() -> bool:
+            """Whether the host has seen that they are gone, which it may do a moment later."""
+            now = [each["pid"] for each in self.instances()]
+            return self.are_ready() and not set(pids) & set(now)
+
+        assert wait_until(are_others, within_s=WITHIN_S), self.instances()
         assert self.process.poll() is None
 
 
