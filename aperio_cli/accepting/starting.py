@@ -19,6 +19,7 @@ from aperio_cli.host.launch import checked
 from aperio_cli.host.process.spawning import PipeReader, spawn
 from aperio_cli.host.process.surroundings import PrivateFolder, build_environment
 from aperio_cli.host.sandbox.interface import Command, Confinement
+from aperio_cli.machine import kernel
 
 if TYPE_CHECKING:
     from aperio_cli.accepting.bench import Bench
@@ -157,7 +158,7 @@ async def _host_gone(bench: Bench) -> str:
 
 async def _ends_without_host(run: Run) -> bool:
     loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(run.process.pid)
+    descriptor = kernel.pidfd_open(run.process.pid)
     gone: asyncio.Future[None] = loop.create_future()
     loop.add_reader(descriptor, _tell, gone)
     try:

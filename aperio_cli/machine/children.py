@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperio_cli.files.temporary import temporary_folder
+from aperio_cli.machine import kernel
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ def _status(process: subprocess.Popen[bytes], deadline_s: float) -> int | None:
     wakes us when it ends. Other systems and older kernels have none.
     """
     try:
-        descriptor = os.pidfd_open(process.pid)
-    except (AttributeError, OSError):
+        descriptor = kernel.pidfd_open(process.pid)
+    except OSError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(deadline_s)
         return None

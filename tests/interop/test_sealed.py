@@ -20,6 +20,7 @@ from aperio_cli.host.calls.invocation import Invocation
 from aperio_cli.host.launch import LaunchOptions, launch
 from aperio_cli.host.process.sealed import seal_binary
 from aperio_cli.host.process.spawning import spawn
+from aperio_cli.machine import kernel
 from aperio_cli.models.digest import Digest
 from aperio_cli.models.evidence import ExceptionGranted
 from aperio_cli.models.grant import Grant
@@ -160,7 +161,7 @@ def test_without_executable_memory_the_host_says_that_the_file_itself_runs(
     def refuse(*_arguments: object) -> int:
         raise PermissionError("vm.memfd_noexec = 2")
 
-    monkeypatch.setattr(os, "memfd_create", refuse)
+    monkeypatch.setattr(kernel, "memfd_create", refuse)
 
     found = installed.report()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aperio_cli.machine import kernel
 from aperio_cli.machine.children import ChildFailed, ask_child, run_child
 from tests.rows import each_row
 
@@ -72,26 +74,31 @@ def test_output_and_errors_may_share_a_file(tmp_path: Path) -> None:
     assert (status, output.read_text()) == (0, "one\ntwo\n")
 
 
-@each_row("missing", ["", "pidfd_open"])
+def lacked(_pid: int) -> int:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+@each_row("has_descriptors", [True, False])
 @each_row(("program", "status"), [("", 0), ("import sys; sys.exit(3)", 3), ("input()", 1)])
 def test_a_child_ends_the_same_with_and_without_process_descriptors(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     program: str,
     status: int,
-    missing: str,
+    *,
+    has_descriptors: bool,
 ) -> None:
-    if missing:  # as on macOS
-        monkeypatch.delattr(os, missing)
+    if not has_descriptors:  # as on macOS
+        monkeypatch.setattr(kernel, "pidfd_open", lacked)
     command = [sys.executable, "-I", "-S", "-c", program]
     assert run_child(command, tmp_path, {}, tmp_path / "output", DEADLINE_S) == status
 
 
-@pytest.mark.parametrize("missing", ["", "pidfd_open"])
+@pytest.mark.parametrize("has_descriptors", [True, False])
 def test_a_late_child_has_no_status(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_descriptors: bool
 ) -> None:
-    if missing:
-        monkeypatch.delattr(os, missing)
+    if not has_descriptors:
+        monkeypatch.setattr(kernel, "pidfd_open", lacked)
     command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
     assert run_child(command, tmp_path, {}, tmp_path / "output", 0.3) is None

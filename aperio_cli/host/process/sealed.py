@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli.errors.files import FilesChanged
 from aperio_cli.files import reading
+from aperio_cli.machine import kernel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK_BYTES: Final = 1024 * 1024
-# MFD_EXEC (Linux 6.3) has no name in Python 3.11; older kernels do not know it and need it not.
-_MFD_EXEC: Final = 0x10
-_F_SEAL_EXEC: Final = 0x20  # Linux 6.3, too
 
 
 class SealedBinary:
@@ -92,12 +90,10 @@ def seal_binary(path: Path, expected_sha256: str, *, subject: str) -> SealedBina
 
 def _executable_memory(name: str) -> int | None:
     """Return a new descriptor of memory that may be sealed and executed, or None."""
-    if not hasattr(os, "memfd_create"):
-        return None
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    for more in (_MFD_EXEC, 0):
+    flags = kernel.MFD_CLOEXEC | kernel.MFD_ALLOW_SEALING
+    for more in (kernel.MFD_EXEC, 0):
         try:
-            return os.memfd_create(name, flags | more)
+            return kernel.memfd_create(name, flags | more)
         except OSError:
             continue
     return None
@@ -109,9 +105,9 @@ def _seal(descriptor: int) -> None:
     Several processes may run from it, and each is of the user that it belongs to.
     """
     with contextlib.suppress(OSError):  # older kernels do not know it
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _F_SEAL_EXEC)
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        fcntl.fcntl(descriptor, kernel.F_ADD_SEALS, kernel.F_SEAL_EXEC)
+    seals = kernel.F_SEAL_WRITE | kernel.F_SEAL_GROW | kernel.F_SEAL_SHRINK | kernel.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, kernel.F_ADD_SEALS, seals)
 
 
 def _copy(source: int, target: int) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aperio_cli.host.process.lifeline import Lifeline
 from aperio_cli.host.sandbox.interface import Counters
 from aperio_cli.host.sandbox.unconfined import put_down
+from aperio_cli.machine import kernel
 from aperio_cli.machine.hiding import hide_memory
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[None] = self._loop.create_future()
         self._is_dead: asyncio.Future[None] = self._loop.create_future()
-        self._pidfd = os.pidfd_open(popen.pid)
+        self._pidfd = kernel.pidfd_open(popen.pid)
         self._loop.add_reader(self._pidfd, self._note_death)
 
     @property

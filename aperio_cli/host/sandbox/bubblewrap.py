@@ -33,6 +33,7 @@ from aperio_cli.host.sandbox import network, seccomp, unconfined, view
 from aperio_cli.host.sandbox.groups import NOTHING, Group, Offer, make_group
 from aperio_cli.host.sandbox.interface import Counters, Enforcement, Level
 from aperio_cli.host.sandbox.watching import Watched
+from aperio_cli.machine import kernel
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
@@ -389,7 +390,7 @@ class _Setup:
 
     def _memory(self, content: bytes) -> int:
         """Return a descriptor that bubblewrap reads the content from."""
-        descriptor = os.memfd_create("bwrap", os.MFD_CLOEXEC)
+        descriptor = kernel.memfd_create("bwrap", kernel.MFD_CLOEXEC)
         self.opened.callback(os.close, descriptor)
         os.write(descriptor, content)
         os.lseek(descriptor, 0, os.SEEK_SET)

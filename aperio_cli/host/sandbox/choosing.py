@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -86,7 +87,7 @@ def missing_remedy(proc: Path = Path("/proc")) -> str:
     Args:
         proc: where the kernel says what it allows.
     """
-    if not hasattr(os, "memfd_create") or not seccomp.is_known():
+    if not sys.platform.startswith("linux") or not seccomp.is_known():
         return "plugins are confined on Linux, on x86_64 and aarch64"
     if os.geteuid() == 0 and not holds_rights():
         return f"start aperio as an ordinary user, or give its root {', '.join(NEEDED)}"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from aperio_cli import clock
 from aperio_cli.host.sandbox.interface import Counters
+from aperio_cli.machine import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ class Watched:
         Raises:
             OSError: it has just ended.
         """
-        self._pidfd = os.pidfd_open(self.init)
+        self._pidfd = kernel.pidfd_open(self.init)
         self._namespace = os.readlink(f"/proc/{self.init}/ns/pid")  # noqa: PTH115 - no file
         _watcher.add(self)
 
@@ -168,7 +169,7 @@ class Watched:
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            kernel.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _processes(self) -> Sequence[int]:
         return by_namespace().get(self._namespace, ())
