@@ -3,8 +3,9 @@
     python tests/fill_wheel_cache.py plugins    # what plugins depend on
     python tests/fill_wheel_cache.py aperio     # what aperio depends on, and builds with
 
-The locks of the project template and of the reference plugin say what plugins need: for this
-interpreter on this machine, and the template's also for linux/arm64. aperio's own dependencies are
+The locks of the project template and of the reference plugin say what plugins need: the template's
+for this interpreter, on this machine and on linux/arm64; the plugin's for those that its manifest
+names, which are all that it has hashes for. aperio's own dependencies are
 those of this environment, at its versions, and those of the locks that ship with it. Quick when
 nothing is missing. Run by `make setup`; pip finds its index as it is configured for this user.
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from aperio_cli.building.dependencies import Target, platform_tags
 from aperio_cli.building.lock import Lock, parse_lock
+from aperio_cli.building.project import load_project
 from aperio_cli.models.platform import Platform
 from aperio_cli.scaffolding.origin import APERIO_LOCK, BUILD_LOCK
 
@@ -50,7 +52,8 @@ def fill_plugins() -> int:
     here = this_machine()
     wanted = [(TEMPLATE_LOCK, here), (TEMPLATE_LOCK, Target(here.tag, Platform("linux", "arm64")))]
     if PLUGIN_LOCK.is_file():
-        wanted.append((PLUGIN_LOCK, here))
+        tags = load_project(PLUGIN_LOCK.parent).manifest.runtime.tags
+        wanted += [(PLUGIN_LOCK, Target(tag, here.platform)) for tag in tags]
     return next((status for path, target in wanted if (status := fill_lock(path, target))), 0)
 
 

@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from unittest.mock import patch
 
-from aperio_cli.machine import children
+from aperio_cli.machine import children, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +139,7 @@ class Forked(subprocess.Popen[bytes]):
         streams = [own if one == -1 else one for own, one in enumerate(given)]
         try:
             self.pid, self._status = _source(*self.SOURCE).fork(order, [*streams, *passed])
-            self._pidfd = os.pidfd_open(self.pid)
+            self._pidfd = kernel.pidfd_open(self.pid)
             self._child_created = True
         finally:
             self._close_pipe_fds(*pipes)  # type: ignore[attr-defined] # private
@@ -235,7 +235,7 @@ def _fork(
         _begin(orders, json.loads(said), streams, be)
     for stream in streams:
         os.close(stream)
-    waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, status))
+    waiting.register(kernel.pidfd_open(pid), selectors.EVENT_READ, (pid, status))
     return True
 
 

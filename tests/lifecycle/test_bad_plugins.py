@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -157,7 +158,7 @@ def test_a_project_of_another_major_version_is_refused_at_load(aperio: Aperio) -
 def test_a_project_without_a_matching_interpreter_is_refused(aperio: Aperio) -> None:
     project = project_of(aperio.folder / "project", simulating("bare"))
     manifest = project / "manifest.yaml"
-    manifest.write_text(manifest.read_text().replace("tags: [cp311]", "tags: [cp398]"))
+    manifest.write_text(re.sub(r"tags: \[cp\d+\]", "tags: [cp398]", manifest.read_text()))
     told = aperio.refuses("plugin", "run", project, code="interpreter-missing", status=6)
     assert told.next
 

@@ -236,7 +236,9 @@ def used(place: Place) -> str:
 
 async def settled(served: Served, version: str = "1.0.0") -> Status:
     """How the plugin is once the host remembers this version as healthy."""
-    status = await served.until(lambda status: status.version == version)
+    status = await served.until(
+        lambda status: status.version == version and status.phase is Phase.READY
+    )
     async with asyncio.timeout(WITHIN_S):
         while served.host.launching.versions.healthy(BOX) != version:
             await served.next_beat()

@@ -121,7 +121,7 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(
 def test_write_atomic_reports_a_full_disk_when_the_file_cannot_even_be_made(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> int:
+    def full(*_: object, **_more: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "open", full)

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -341,9 +341,9 @@ def test_folders_are_looked_at_once_and_the_file_every_time(
     looked: list[str] = []
     lstat = os.lstat
 
-    def counted(path: str) -> os.stat_result:
+    def counted(path: str, **more: Any) -> os.stat_result:
         looked.append(path)
-        return lstat(path)
+        return lstat(path, **more)
 
     monkeypatch.setattr(os, "lstat", counted)
     for _ in range(3):

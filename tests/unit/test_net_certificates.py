@@ -100,6 +100,16 @@ def made_authority(folder: Path, *, begins: timedelta = timedelta(hours=-1)) -> 
 
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     start = datetime.now(tz=UTC) + begins
+    # From 3.13 on a certificate has to name its key and the one that signed it, and to say its use.
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key())
+
+    def usage(*, is_ca: bool) -> x509.KeyUsage:
+        return x509.KeyUsage(
+            digital_signature=True, key_cert_sign=is_ca, crl_sign=False, content_commitment=False,
+            key_encipherment=False, data_encipherment=False, key_agreement=False,
+            encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+
     authority, leaf = (
         x509.CertificateBuilder(
             named("The Company"), named(name), key.public_key(), x509.random_serial_number()
@@ -108,6 +118,9 @@ def made_authority(folder: Path, *, begins: timedelta = timedelta(hours=-1)) -> 
         .not_valid_after(begin + timedelta(hours=2))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .add_extension(issuer, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(usage(is_ca=is_ca), critical=True)
         .sign(keys[0], hashes.SHA256())
         for name, key, is_ca, begin in (
             ("The Company", keys[0], True, datetime.now(tz=UTC) - timedelta(hours=1)),
