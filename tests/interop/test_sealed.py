@@ -212,14 +212,14 @@ def test_a_sealed_copy_cannot_be_changed(tmp_path: Path) -> None:
     sealed = seal_binary(source, Digest.of(b"#!/bin/sh\n").hex, subject="it")
     assert sealed
 
-    seals = fcntl.fcntl(sealed.descriptor, fcntl.F_GET_SEALS)
+    seals = fcntl.fcntl(sealed.descriptor, 1034)  # F_GET_SEALS: some builds have no names
     with pytest.raises(PermissionError):
         os.pwrite(sealed.descriptor, b"x", 0)
     with pytest.raises(PermissionError):
         os.ftruncate(sealed.descriptor, 1)
     sealed.close()
 
-    expected = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    expected = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE
     assert seals & expected == expected
 
 
