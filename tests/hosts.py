@@ -48,7 +48,7 @@ PYTHON = Interpreter(
     base_prefix=sys.base_prefix,
 )
 ALLOWED = '[[publishers]]\nnamespace = "*"\ndomain = "local"\nidentity = "{}"\n'
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 QUICK = Rules(
     first_delay_s=0.05,
     longest_delay_s=0.2,

@@ -105,7 +105,7 @@ def test_a_plugin_killed_behind_the_relay_is_noticed_at_once(our_host: OurHost) 
             await pending
         return time.monotonic() - began_s
 
-    assert our_host.run("hang", use=use) < 2
+    assert our_host.run("hang", use=use) < 10
 
 
 @pytest.mark.go

@@ -231,7 +231,7 @@ def test_a_reader_that_leaves_cancels_the_call(host: Host, tmp_path: Path) -> No
         messages = plugin.connector.sync(Invocation())
         await anext(messages)
         await messages.aclose()
-        assert await asyncio.to_thread(wait_until, ended.exists, within_s=3)
+        assert await asyncio.to_thread(wait_until, ended.exists, within_s=30)
 
     host.run(script, use)
 

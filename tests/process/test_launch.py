@@ -230,7 +230,8 @@ def test_an_early_exit_shows_the_last_lines_of_stderr_without_control_characters
 
 
 def test_a_plugin_that_hangs_is_stopped_at_the_deadline(host: Host) -> None:
-    host.options["patience"] = Patience(handshake_s=0.5, drain_s=0.3)
+    # Long enough for what it writes first, on a busy machine too.
+    host.options["patience"] = Patience(handshake_s=3, drain_s=0.3)
 
     with pytest.raises(HandshakeTimeout) as caught:
         host.run("hangs")
@@ -250,7 +251,7 @@ def prints(folder: Path, script: str) -> DevelopmentBuild:
 def test_a_plugin_that_begins_its_line_and_does_not_end_it_is_quoted(
     host: Host, tmp_path: Path
 ) -> None:
-    host.options["patience"] = Patience(handshake_s=2, drain_s=0.3)
+    host.options["patience"] = Patience(handshake_s=3, drain_s=0.3)
 
     with pytest.raises(HandshakeTimeout) as caught:
         host.run(prints(tmp_path, "os.write(1, b'1|1|un\\x1bix'); time.sleep(60)"))
@@ -601,7 +602,7 @@ def test_a_plugin_killed_from_outside_fails_the_call_in_progress(host: Host) -> 
             await plugin.connector.schema(Invocation())
         return time.monotonic() - began_s
 
-    assert host.run("bare", use) < 2
+    assert host.run("bare", use) < 10
 
 
 @FORKED

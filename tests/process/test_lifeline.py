@@ -90,7 +90,7 @@ def test_letting_go_ends_the_pipe_and_kills_nobody(
 
     lifeline.let_go()
 
-    readable, _, _ = select.select([watched], [], [], 1)
+    readable, _, _ = select.select([watched], [], [], 30)
     assert readable
     assert os.read(watched, 1) == b""
     with pytest.raises(subprocess.TimeoutExpired):

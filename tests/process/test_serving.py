@@ -702,7 +702,7 @@ from pathlib import Path
 from tests.hosts import QUICK, Place, serving
 
 async def main():
-    rules = dataclasses.replace(QUICK, heartbeat_s=0.05, heartbeat_timeout_s=0.3)
+    rules = dataclasses.replace(QUICK, heartbeat_s=0.05, heartbeat_timeout_s=1.0)
     async with serving(Place(Path(sys.argv[1])), rules) as served:
         print((await served.ready()).pid, flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
@@ -726,7 +726,7 @@ def test_a_host_that_is_stopped_by_a_signal_holds_it_against_no_plugin(place: Pl
         pid = host.stdout.readline().strip()
         for _ in range(3):
             host.send_signal(signal.SIGSTOP)
-            time.sleep(1.0)  # three times as long as a plugin may take to answer
+            time.sleep(1.5)  # half as long again as a plugin may take to answer
             host.send_signal(signal.SIGCONT)
             host.stdin.write("how are they?\n")
             host.stdin.flush()

@@ -140,7 +140,7 @@ def test_a_message_that_is_too_large_is_an_error_and_no_end(actor: Actor) -> Non
 
 
 def test_a_sync_without_end_is_ended_in_words(stage: Stage, either: Sandbox) -> None:
-    limited = {"limits": replace(LIMITS, duration_s=1)}
+    limited = {"limits": replace(LIMITS, duration_s=2)}
     with acting(stage.build(**limited), either) as actor:
 
         async def read() -> list[Any]:
@@ -151,7 +151,7 @@ def test_a_sync_without_end_is_ended_in_words(stage: Stage, either: Sandbox) -> 
             assert isinstance(error, PluginLimitReached)
             assert (error.code, error.exit_status) == ("plugin-limit-reached", 5)
             assert "was stopped: it reached its limit of duration" in error.what
-            assert error.why == "duration: limit 1s, its sync was not done by then"
+            assert error.why == "duration: limit 2s, its sync was not done by then"
             assert error.next == (
                 "run it again: it goes on from the last checkpoint",
                 "use less, or ask for more: `limits.duration` in manifest.yaml",

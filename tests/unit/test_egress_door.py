@@ -159,7 +159,7 @@ def test_a_server_that_speaks_first_needs_a_rule_for_it() -> None:
             made.sendall(b"QUIT\r\n")
             assert read_all(made) == b""
         only_named = [rule("mail.box.com:25")]
-        with opened(only_named, outside, opening_s=0.2) as door:
+        with opened(only_named, outside, opening_s=1.0) as door:
             with door.connect("mail.box.com:25") as made:
                 assert read_all(made) == b""
             assert door.decision().reason is Reason.LATE
@@ -327,7 +327,7 @@ def test_who_does_not_say_what_it_wants_is_not_waited_for(
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00"])
 def test_a_tunnel_without_a_hello_is_not_waited_for(outside: Elsewhere, sent: bytes) -> None:
-    with opened(RULES, outside, opening_s=0.2) as door:
+    with opened(RULES, outside, opening_s=1.0) as door:
         made, _ = door.tunnel(BOX)
         with made:
             made.sendall(sent)
@@ -336,7 +336,7 @@ def test_a_tunnel_without_a_hello_is_not_waited_for(outside: Elsewhere, sent: by
 
 
 def test_a_silent_connection_ends(outside: Elsewhere, certificate: Path) -> None:
-    with opened(RULES, outside, idle_s=0.3) as door:
+    with opened(RULES, outside, idle_s=1.0) as door:
         with over_tls(door.connect(BOX), certificate, "api.box.com") as secure:
             read_all(secure)
         assert door.decision().verdict is Verdict.ALLOWED
