@@ -145,7 +145,8 @@ class Run:
             return copy.copy(self._interrupted)  # each call in flight raises one of its own
         return await self._post_mortem.crash(self.process)
 
-    def _is_killed(self) -> bool:
+    async def _is_killed(self) -> bool:
+        await self.process.look()
         return self._post_mortem.at_limit(self.process) is not None
 
     def interrupt(self, error: PluginFault) -> None:

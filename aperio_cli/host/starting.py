@@ -44,7 +44,7 @@ from aperio_cli.host.wire.channel import (
 from aperio_cli.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from grpc.aio import Channel
@@ -128,7 +128,7 @@ class Start:
     allowance: Allowance
     stderr: StderrReader
     crash: Callable[[], Any]
-    is_killed: Callable[[], bool]
+    is_killed: Callable[[], Awaitable[bool]]
     left_s: Callable[[], float]
     way: WayOut | None = None
 

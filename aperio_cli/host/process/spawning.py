@@ -19,6 +19,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from aperio_cli import clock
 from aperio_cli.host.process.lifeline import Lifeline
 from aperio_cli.host.sandbox.interface import Counters
 from aperio_cli.host.sandbox.unconfined import put_down
@@ -105,6 +106,10 @@ class Process:
         if not self._is_closed:
             self._counted = self._confined.counters()
         return self._counted
+
+    async def look(self) -> None:
+        """Count now what is else counted from time to time."""
+        await asyncio.to_thread(self._confined.look_since, clock.monotonic_s())
 
     def settle(self) -> None:
         """Begin with the limits that a start is spared."""

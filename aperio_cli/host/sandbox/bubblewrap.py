@@ -204,6 +204,11 @@ class Held:
         number = returncode - _SIGNALLED
         return -number if number in signal.valid_signals() else returncode
 
+    def look_since(self, moment_s: float) -> None:
+        """Look at what is looked at, if nobody has since; a control group needs nobody."""
+        if self.watched:
+            self.watched.look_since(moment_s)
+
     def counters(self) -> Counters:
         """Return what was counted."""
         found = self.group.counters() if self.group else Counters()

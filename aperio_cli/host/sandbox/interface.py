@@ -159,6 +159,15 @@ class Confined(Protocol):
     def status_of(self, returncode: int) -> int:
         """Return the command's exit status, or minus its signal, for that of `popen`."""
 
+    def look_since(self, moment_s: float) -> None:
+        """Count now what is else counted from time to time, if that was not done since then.
+
+        It may take a while, and may be called in another thread.
+
+        Args:
+            moment_s: of `clock.monotonic_s`.
+        """
+
     def counters(self) -> Counters:
         """Return what was counted until now."""
 

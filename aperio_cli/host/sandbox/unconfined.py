@@ -102,6 +102,9 @@ class Unheld:
         """Return the status as it is."""
         return returncode
 
+    def look_since(self, moment_s: float) -> None:
+        """Do nothing: there is nothing to see."""
+
     def counters(self) -> Counters:
         """Return that nothing was counted."""
         return Counters()

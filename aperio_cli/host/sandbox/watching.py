@@ -64,6 +64,8 @@ class Watched:
     _debt_s: float = 0.0
     _last: tuple[float, float] | None = None  # moment, processor time until then
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _looked_s: float = -1.0  # when `look_since` last began to look
+    _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
         """Begin to watch it.
@@ -86,18 +88,26 @@ class Watched:
                 self._last = (clock.monotonic_s(), _used_s(self._processes()))
 
     def counters(self) -> Counters:
-        """Return what was seen, the last time now.
-
-        A plugin that is refused memory says so at once, maybe before anybody has looked.
-        """
-        if self.watches_memory:
-            look_at([self])
+        """Return what was seen."""
         return Counters(
             memory_peak_bytes=self._peak_bytes or None,
             memory_kills=self._kills if self.watches_memory else None,
             throttled=self._stops if self.watches_cpu else None,
             throttled_s=self._stopped_s if self.watches_cpu else None,
         )
+
+    def look_since(self, moment_s: float) -> None:
+        """Look at its memory, if nobody has since a moment of `clock.monotonic_s`.
+
+        A plugin that is refused memory says so at once, maybe before anybody has looked. However
+        many ask at once, one looks for all of them: it may take a while.
+        """
+        if not self.watches_memory:
+            return
+        with self._looking:
+            if self._looked_s < moment_s:
+                self._looked_s = clock.monotonic_s()
+                look_at([self])
 
     def end(self) -> None:
         """Stop watching it; harmless when repeated."""

@@ -175,7 +175,7 @@ class Calls:
         crash: Callable[[], Awaitable[PluginFault | None]],
         masks: Masks | None = None,
         advice: Advice = OPERATOR,
-        is_killed: Callable[[], bool] = bool,
+        is_killed: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._channel = channel
         self._subject = subject
@@ -281,7 +281,8 @@ class Calls:
         import grpc
 
         code, method = error.code(), _method(path)
-        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED} or self._is_killed():
+        is_gone = code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        if is_gone or (self._is_killed and await self._is_killed()):
             crash = await self._crash()
             if crash is not None:
                 return crash
