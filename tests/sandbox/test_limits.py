@@ -14,10 +14,10 @@ from aperio_cli.host.sandbox import watching
 from aperio_cli.host.sandbox.bubblewrap import Bubblewrap
 from aperio_cli.host.sandbox.groups import NOTHING
 from tests.sandbox.conftest import LIMITS, MIB, acting, own_groups
+from tests.unwatched import Nobody
 
 if TYPE_CHECKING:
     from aperio_cli.host.sandbox.interface import Sandbox
-    from aperio_cli.host.sandbox.watching import Watched
     from aperio_cli.models.limits import Limits
     from tests.sandbox.conftest import Stage
 
@@ -49,15 +49,6 @@ def test_memory_hog_is_stopped_and_told_why(stage: Stage, kept: Sandbox) -> None
     assert error.why.startswith("memory: limit 96MiB, peak ")
     assert "killed once" in error.why
     assert list(error.next) == ["use less, or ask for more: `limits.memory` in manifest.yaml"]
-
-
-class Nobody:
-    """In the place of the thread that looks at plugins, on a machine too busy for it."""
-
-    def add(self, watched: Watched) -> None:
-        """Take one more, for nothing."""
-
-    remove = add
 
 
 def test_who_is_refused_memory_before_anybody_looked_is_told_its_limit(

@@ -15,6 +15,7 @@ from aperio_cli import clock
 from aperio_cli.host.sandbox import watching
 from aperio_cli.host.sandbox.watching import Watched, look_at
 from aperio_cli.models.limits import Limits
+from tests.unwatched import Nobody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +34,14 @@ def plugins(count: int, limits: Limits) -> Iterator[list[tuple[subprocess.Popen[
             held.callback(process.kill)
             watched = Watched(process.pid, limits, watches_memory=True, watches_cpu=False)
             watched.begin()
-            watching._watcher.remove(watched)
             held.callback(watched.end)
             found.append((process, watched))
         yield found
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_watcher", Nobody())
 
 
 @pytest.fixture
