@@ -109,7 +109,8 @@ class Process:
 
     async def look(self) -> None:
         """Count now what is else counted from time to time."""
-        await asyncio.to_thread(self._confined.look_since, clock.monotonic_s())
+        if self._confined.is_looked_at:
+            await asyncio.to_thread(self._confined.look_since, clock.monotonic_s())
 
     def settle(self) -> None:
         """Begin with the limits that a start is spared."""

@@ -204,8 +204,13 @@ class Held:
         number = returncode - _SIGNALLED
         return -number if number in signal.valid_signals() else returncode
 
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether no control group counts its memory."""
+        return self.watched is not None and self.watched.watches_memory
+
     def look_since(self, moment_s: float) -> None:
-        """Look at what is looked at, if nobody has since; a control group needs nobody."""
+        """Look at its memory, if nobody has since; a control group needs nobody."""
         if self.watched:
             self.watched.look_since(moment_s)
 

@@ -159,6 +159,10 @@ class Confined(Protocol):
     def status_of(self, returncode: int) -> int:
         """Return the command's exit status, or minus its signal, for that of `popen`."""
 
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether its memory is looked at from time to time, and counted by nobody."""
+
     def look_since(self, moment_s: float) -> None:
         """Count now what is else counted from time to time, if that was not done since then.
 

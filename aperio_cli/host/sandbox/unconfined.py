@@ -102,6 +102,11 @@ class Unheld:
         """Return the status as it is."""
         return returncode
 
+    @property
+    def is_looked_at(self) -> bool:
+        """Nobody looks."""
+        return False
+
     def look_since(self, moment_s: float) -> None:
         """Do nothing: there is nothing to see."""
 

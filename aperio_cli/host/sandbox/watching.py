@@ -102,8 +102,6 @@ class Watched:
         A plugin that is refused memory says so at once, maybe before anybody has looked. However
         many ask at once, one looks for all of them: it may take a while.
         """
-        if not self.watches_memory:
-            return
         with self._looking:
             if self._looked_s < moment_s:
                 self._looked_s = clock.monotonic_s()
