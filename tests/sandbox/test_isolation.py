@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import signal
-import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -182,13 +181,12 @@ def test_no_namespace_can_be_made(confined: Actor, free: Actor) -> None:
 
 @pytest.mark.parametrize(
     ("family", "kind", "address"),
-    [("AF_VSOCK", "SOCK_STREAM", [2, 1]), ("AF_PACKET", "SOCK_RAW", ["lo", 0])],
+    # AF_VSOCK, which not every build of Python has a name for, and AF_PACKET (bits/socket.h)
+    [(40, "SOCK_STREAM", [2, 1]), (17, "SOCK_RAW", ["lo", 0])],
 )
 def test_sockets_that_lead_past_a_network_namespace_are_refused(
-    family: str, kind: str, address: list[Any], confined: Actor
+    family: int, kind: str, address: list[Any], confined: Actor
 ) -> None:
-    if not hasattr(socket, family):
-        pytest.skip(f"Python knows no {family}")
     assert confined.do("connect", family, address, kind) == "EAFNOSUPPORT"
 
 

@@ -115,6 +115,8 @@ def copy_of(folder: Path) -> tuple[Path, Path]:
     for path in Path(os.__file__).parent.iterdir():
         if path.name not in {"site-packages", "dist-packages"}:
             (library / path.name).symlink_to(path)
+    for path in Path(os.path.realpath(BASE)).parents[1].glob("lib/libpython*"):
+        (folder / "lib" / path.name).symlink_to(path)  # where it loads itself from there
     return folder / f"bin/python{VERSION}", library / "site-packages"
 
 

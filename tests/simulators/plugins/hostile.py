@@ -79,8 +79,9 @@ def processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - as text
 
 
-def connect(family: str, address: Any, kind: str = "SOCK_STREAM") -> str:
-    with socket.socket(getattr(socket, family), getattr(socket, kind)) as client:
+def connect(family: str | int, address: Any, kind: str = "SOCK_STREAM") -> str:
+    number = getattr(socket, family) if isinstance(family, str) else family
+    with socket.socket(number, getattr(socket, kind)) as client:
         client.settimeout(2)
         client.connect(tuple(address) if isinstance(address, list) else address)
     return "connected"
