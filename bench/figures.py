@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aperio_cli.machine import kernel
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -72,7 +74,7 @@ def run(arguments: tuple[str, ...], environment: Mapping[str, str]) -> float:
     began_s = time.perf_counter()
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL) as process:
         # `wait` with a timeout looks at 0.5, 1.5, 3.5 … 15.5, 31.5 ms only; this wakes at the end.
-        end = os.pidfd_open(process.pid)
+        end = kernel.pidfd_open(process.pid)
         ended, _, _ = select.select([end], [], [], TIMEOUT_S)
         took_s = time.perf_counter() - began_s
         os.close(end)

@@ -64,7 +64,7 @@ class Watched:
     _debt_s: float = 0.0
     _last: tuple[float, float] | None = None  # moment, processor time until then
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _looked_s: float = -1.0  # when `look_since` last began to look
+    _looked_s: float = -1.0  # when the last look at it began
     _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
@@ -104,7 +104,6 @@ class Watched:
         """
         with self._looking:
             if self._looked_s < moment_s:
-                self._looked_s = clock.monotonic_s()
                 look_at([self])
 
     def end(self) -> None:
@@ -115,13 +114,15 @@ class Watched:
                 os.close(self._pidfd)
                 self._pidfd = -1
 
-    def look(self, there: Mapping[str, Sequence[int]]) -> None:
+    def look(self, there: Mapping[str, Sequence[int]], began_s: float) -> None:
         """Look at it once, and do what follows.
 
         Args:
             there: the processes of this machine, by their process namespace.
+            began_s: before they were gone through.
         """
         with self._lock:
+            self._looked_s = began_s
             if self._pidfd < 0:
                 return
             try:
@@ -268,6 +269,7 @@ class _Watcher:
 
 def look_at(watched: Sequence[Watched]) -> None:
     """Look at each plugin once."""
+    began_s = clock.monotonic_s()
     try:
         there = by_namespace()
     except OSError:  # of this machine: nobody can be looked at, so nobody goes on
@@ -277,7 +279,7 @@ def look_at(watched: Sequence[Watched]) -> None:
     for each in watched:
         # It has killed the plugin; the others are still to be watched.
         with contextlib.suppress(Exception):
-            each.look(there)
+            each.look(there, began_s)
 
 
 _watcher = _Watcher()

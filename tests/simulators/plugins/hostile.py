@@ -406,7 +406,8 @@ def share(how: str, mib: int) -> int:
     import mmap
 
     name = ctypes.create_string_buffer(b"filler")  # some builds of Python have no such call
-    descriptor = system_call(319, ctypes.addressof(name), 0) if how == "memfd" else -1
+    number = {"x86_64": 319, "aarch64": 279}[os.uname().machine]  # memfd_create(2)
+    descriptor = system_call(number, ctypes.addressof(name), 0) if how == "memfd" else -1
     for _ in range(mib):
         if how == "memfd":
             KEPT.append(os.write(descriptor, b"x" * MIB))
